@@ -1,0 +1,64 @@
+"""The command line: a verb is the function of the same name, its options are its signature.
+
+Each verb's module is imported only when that verb is called, so `nerula --help` is immediate.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from nerula import __version__
+
+_VERBS = {
+    "demo": ("nerula.demo:demo", "The whole story on the bundled real sample."),
+    "check": ("nerula.check:check", "Quality and leakage gate: what is wrong, where, what to do."),
+    "prepare": ("nerula.prepare:prepare", "Turn any supported source into a store."),
+    "merge": ("nerula.merge:merge", "Join the shards of `prepare --shard i/n` into one store."),
+    "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
+}
+
+
+def build() -> App:
+    """Assemble the application."""
+    app = App(
+        name="nerula",
+        help="Learn ECG representations without labels.",
+        version=__version__,
+        help_on_error=False,
+    )
+    for verb, (target, summary) in _VERBS.items():
+        app.command(target, name=verb, help=summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; anything a user can cause ends in one sentence, never in a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    app = build()
+    try:
+        result = app(words, result_action="return_value")
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        from nerula.errors import NerulaError
+
+        if debug or not isinstance(error, NerulaError | OSError):
+            raise
+        _say(str(error))
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say(message: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True).print(f"[bold red]nerula:[/] {escape(message)}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

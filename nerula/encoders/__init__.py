@@ -1,0 +1,1 @@
+"""Encoders: a signal and its validity mask to tokens and an embedding."""

@@ -1,0 +1,55 @@
+"""The contract between the training loop and a method: Batch and Method, on one page."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method asks of the data."""
+
+    leads: int = 1
+    """Leads per recording; recordings with fewer valid leads are skipped."""
+    segments: int = 1
+    """Adjacent windows of one recording per sample."""
+    labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the loop hands to a method. Shapes: batch B, segments S, leads L, time T."""
+
+    x: Tensor
+    """(B, S, L, T) float32, mV; S is 1 unless the method asked for more."""
+    valid: Tensor
+    """The same shape, bool: False where nothing was measured."""
+    subject: Tensor
+    """(B,) int64; equal numbers are the same subject, -1 is unknown."""
+    generator: torch.Generator
+    """On the batch's device, seeded by (seed, step, rank): the only source of randomness."""
+    labels: Tensor | None = None
+
+
+class Method(nn.Module, ABC):
+    """A batch to a loss; a signal to an embedding. A new method is one subclass in one file."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Return {"loss": ..., and its parts}. `progress` in [0, 1] drives every schedule."""
+
+    @abstractmethod
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(B, L, T) mV and its validity to embeddings (B, D)."""
+
+    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:  # noqa: ARG002
+        """Fill (B, L, T) where it is invalid, in mV."""
+        raise TypeError(f"{type(self).__name__} has no reconstruction path")
+
+    def after_step(self, progress: float) -> None:
+        """Run after each optimiser step, for moving averages."""

@@ -1,0 +1,39 @@
+"""Source: where recordings come from, one entry at a time and in a fixed order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nerula.recording import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recording of a source that has not been read yet. Cheap to make and to pickle."""
+
+    name: str
+    """Unique in the source and stable: the path below its root, without the ending."""
+    path: Path
+    row: int = 0
+    """Which recording of the file, where one file holds many."""
+
+
+class Source(Protocol):
+    """A folder or file with recordings. Instances are small and can be sent to other processes."""
+
+    kind: str
+    root: Path
+
+    @property
+    def leads(self) -> tuple[str, ...] | None:
+        """The leads that the source is known to have, or None where only its files can tell."""
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry in an order that depends on nothing but the folder's content."""
+        ...
+
+    def read(self, entry: Entry) -> Recording:
+        """Read one entry, or raise `NerulaError`."""
+        ...
