@@ -1,0 +1,155 @@
+"""Arrows point one way: the imports are read, not run, and compared with the drawing.
+
+`docs/architecture.md` shows the rooms; `MAY_IMPORT` is the same picture as data.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "nerula"
+
+GROUND = {"defects", "errors", "recording"}
+NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage", "contract", "store"}
+LEARNING = {"augment", "loss", "encoders", "method", "methods"}
+MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
+
+# A room may import what it lists, and itself. A room is a module or a folder of the package.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"errors", "recording", "model"},
+    "defects": set(),
+    "errors": {"defects"},
+    "recording": {"defects"},
+    "readers": GROUND | {"sample"},
+    "sample": GROUND | {"readers"},
+    "signal": GROUND,
+    "quality": GROUND | {"signal"},
+    "leakage": GROUND,
+    "contract": GROUND,
+    "store": GROUND | {"contract"},
+    "plot": GROUND,
+    "fetch": GROUND,
+    "augment": set(),
+    "loss": set(),
+    "encoders": {"augment"},
+    "method": set(),
+    "methods": {"errors", "augment", "loss", "encoders", "method"},
+    "cli": {"__init__", "errors", "defects"},
+}
+VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
+
+TORCH_FREE = NUMERIC | {"plot", "fetch", "cli", "__init__", "check", "prepare", "merge"}
+NO_FILES = LEARNING - {"methods"}
+BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
+
+
+def rooms() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found.setdefault(parts[0], []).append(path)
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names of everything a file imports, wherever in the file (not for typing only)."""
+    names: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(name: str) -> str | None:
+    parts = name.split(".")
+    if parts[0] != "nerula":
+        return None
+    if len(parts) == 1:
+        return "__init__"
+    known = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").exists()
+    return parts[1] if known else "__init__"
+
+
+@pytest.mark.parametrize("room", sorted(set(rooms()) & set(MAY_IMPORT)))
+def test_a_room_imports_only_what_the_drawing_allows(room: str) -> None:
+    seen = {
+        target for path in rooms()[room] for name in imported(path) if (target := room_of(name))
+    }
+    assert seen - {room} <= MAY_IMPORT[room], f"{room} must not know {seen - MAY_IMPORT[room]}"
+
+
+def test_no_room_but_the_command_line_knows_a_verb() -> None:
+    for room, paths in rooms().items():
+        if room in VERBS or room in {"cli", "demo"}:
+            continue
+        for path in paths:
+            seen = {room_of(name) for name in imported(path)} & (VERBS - {"embed"})
+            assert not seen, f"{path.name} imports the verb {seen}"
+
+
+@pytest.mark.parametrize("room", sorted(set(rooms()) & TORCH_FREE))
+def test_reading_and_preparing_never_need_torch(room: str) -> None:
+    for path in rooms()[room]:
+        assert not {name for name in imported(path) if name.split(".")[0] == "torch"}, path
+
+
+@pytest.mark.parametrize("room", sorted(set(rooms()) & NO_FILES))
+def test_learning_blocks_touch_no_files(room: str) -> None:
+    for path in rooms()[room]:
+        outside = {name.split(".")[0] for name in imported(path)}
+        assert not outside & {"pathlib", "os", "io", "json", "argparse", "rich", "cyclopts"}, path
+
+
+def test_nothing_that_runs_code_from_data_or_was_left_out_on_purpose() -> None:
+    for paths in rooms().values():
+        for path in paths:
+            assert not {name.split(".")[0] for name in imported(path)} & BANNED, path
+            calls = {
+                ast.unparse(node.func)
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Call)
+            }
+            assert not calls & {"eval", "exec", "torch.load", "yaml.load", "os.system"}, path
+
+
+def test_every_file_is_one_thing() -> None:
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for paths in rooms().values()
+        for path in paths
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
+def _modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_nerula_imports_neither_torch_nor_numpy() -> None:
+    assert not _modules_after("import nerula") & {"torch", "numpy", "scipy", "matplotlib"}
+
+
+def test_help_imports_no_heavy_library() -> None:
+    seen = _modules_after("from nerula.cli import build; build().help_print([])")
+    assert not seen & {"torch", "numpy", "scipy", "matplotlib", "pyarrow"}
