@@ -1,0 +1,58 @@
+"""Fixtures that several test files share. Add yours below, under its own heading."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+PACKED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--mutants", type=int, default=2000, metavar="N", help="mutants per seed in the fuzz tests"
+    )
+
+
+# --- real data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return a function from a data set's name (`ptbxl`, `cinc2017`, `ucihar`, `ecgid`) to its
+    folder in the publisher's layout, read-only; the test is skipped where the data is absent.
+
+    `NERULA_DATA` may name a folder that holds them; otherwise the pack beside the checkout is
+    unpacked once into the temporary folder and kept there for the next run.
+    """
+
+    def folder(name: str) -> Path:
+        if own := os.environ.get("NERULA_DATA"):
+            found = Path(own) / name
+            if not found.is_dir():
+                pytest.skip(f"NERULA_DATA={own} has no folder {name}")
+            return found
+        if not (PACKED / "unpack.py").is_file():
+            pytest.skip(f"the real data sets are not at {PACKED}")
+        return _unpacked(name)
+
+    return folder
+
+
+def _unpacked(name: str) -> Path:
+    digest = hashlib.blake2b((PACKED / "unpack.py").read_bytes(), digest_size=4).hexdigest()
+    cache = Path(tempfile.gettempdir()) / f"nerula-data-{os.getuid()}-{digest}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(cache / f"{name}.lock"):  # several pytest-xdist workers may ask at once
+        if not (cache / name).is_dir():
+            with tempfile.TemporaryDirectory(dir=cache, prefix="unpacking-") as partial:
+                command = [sys.executable, "-B", str(PACKED / "unpack.py"), partial, name]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PACKED)
+                (Path(partial) / name).rename(cache / name)
+    return cache / name
