@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
-NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage", "contract", "store"}
+NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage", "contract", "files", "store", "writer"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "quality": GROUND | {"signal"},
     "leakage": GROUND,
     "contract": GROUND,
+    "files": set(),
     "store": GROUND | {"contract"},
+    "writer": GROUND | {"contract", "files", "store"},
     "plot": GROUND,
     "fetch": GROUND,
     "augment": set(),
