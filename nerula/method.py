@@ -1,8 +1,9 @@
 """The contract between the training loop and a method: Batch and Method, on one page."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +36,18 @@ class Batch:
 
 
 class Method(nn.Module, ABC):
-    """A batch to a loss; a signal to an embedding. A new method is one subclass in one file."""
+    """A batch to a loss; a signal to an embedding. A new method is one subclass in one file.
 
-    needs: ClassVar[Needs] = Needs()
+    The keyword-only arguments of `__init__`, with their defaults, are the method's options on the
+    command line, its saved configuration and its ablations at once, so each is a number, a word,
+    a bool or a tuple of them.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Named sets of arguments, such as the published ones."""
+
+    needs: Needs = Needs()
+    """What this method, as configured, asks of the data."""
 
     @abstractmethod
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:

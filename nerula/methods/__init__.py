@@ -1,1 +1,44 @@
-"""One file per method."""
+"""One file per method. A method is found by its name, or by `package.module:Class`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nerula.errors import UsageError
+
+if TYPE_CHECKING:
+    from nerula.method import Method
+
+METHODS = {
+    "nerula": "nerula.methods.nerula:Nerula",
+}
+"""Name to `module:Class`; imported only when asked for."""
+
+
+def find(name: str) -> "type[Method]":
+    """The class behind a registered name or a `package.module:Class` of one's own."""
+    target = METHODS.get(name, name)
+    module, _, attribute = target.partition(":")
+    if not attribute:
+        known = ", ".join(sorted(METHODS))
+        raise UsageError(
+            f"There is no method {name!r}.", f"Known: {known}; your own: package.module:Class."
+        )
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"Method {name!r} cannot be imported: {error}.") from error
+    from nerula.method import Method
+
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UsageError(f"{target} is not a subclass of nerula.method.Method.")
+    return found
+
+
+def build(name: str, preset: str | None = None, **arguments: Any) -> "Method":
+    """A method with its preset's arguments, overridden by those given."""
+    method = find(name)
+    if preset is not None and preset not in method.presets:
+        known = ", ".join(sorted(method.presets)) or "none"
+        raise UsageError(f"{name} has no preset {preset!r}.", f"Known: {known}.")
+    chosen = dict(method.presets[preset]) if preset else {}
+    return method(**{**chosen, **arguments})

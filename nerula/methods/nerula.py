@@ -1,0 +1,244 @@
+"""NERULA: a dual-pathway self-supervised learning framework for ECG (Manimaran et al. 2024)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerula.augment import augment, patch_masks
+from nerula.encoders import Encoder, Tokens
+from nerula.encoders.heads import PooledProjection, Target, VectorProjection, mlp
+from nerula.encoders.local import LocalDecoder, LocalEncoder
+from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.resnet import ResNet
+from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
+from nerula.errors import UsageError
+from nerula.loss import effective_rank, huber, negative_cosine, spread
+from nerula.method import Batch, Method, Needs
+
+CHOICES = {
+    "views": ("masks", "augmentation", "neighbours"),
+    "encoder": ("local", "resnet"),
+    "alignment": ("pooled", "vector", "direct"),
+    "pooling": tuple(POOLINGS),
+    "normalise": SCALINGS,
+}
+
+
+class Views(NamedTuple):
+    """The two views of a batch, one after the other: (2 B, L, T) each."""
+
+    x: Tensor
+    """What the encoder is given."""
+    visible: Tensor
+    """Where it may look."""
+    truth: Tensor
+    """What the decoder has to give back."""
+    measured: Tensor
+    """Where the truth is known."""
+
+
+class Nerula(Method):
+    """Two pathways from one encoder: aligned views, and the signal rebuilt from each.
+
+    A mask `m` of exactly half of the samples, in 15 to 30 patches, makes two views of a
+    recording (equations 5 and 6)::
+
+        x_i = m x        x_j = (1 - m) x
+
+    The encoder carries the masks through every layer (section 4.2). The loss is::
+
+        L = align_weight * L_nc + recon_weight * L_recon             (1 and 10)
+        L_nc = -E[<f(x_i), f(x_j)> / (|f(x_i)| |f(x_j)|)]            (equation 7)
+        L_recon = Huber_delta(x, decoder(latents of the view))       (equation 8)
+
+    Where this differs from the text. Taken literally, equation 7 compares vectors that are zero
+    wherever the other is not: it is 0 and has no gradient. So `alignment` says what is compared:
+
+    - `pooled`: the latents' mean over the visible positions, through a projector and a predictor,
+      with a moving-average target of the other view (Grill et al. 2020), symmetric;
+    - `vector`: the same with one value for each of 128 positions, masked at complementary places;
+    - `direct`: equation 7 on the pooled latents, with nothing else.
+
+    A target rate `ema` of 0 compares with the online network itself, detached (Chen and He 2021).
+
+    Arguments
+    ---------
+    views: what makes a pair: complementary `masks`, two `augmentation`s, or two `neighbours`
+        (adjacent segments); with the last two nothing is masked.
+    latent_masking: False gives the encoder zeros for the hidden samples and does not tell it.
+    both_views: rebuild the signal from both views, or from the first alone.
+    normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
+        `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "normalise": "none",
+            "pooling": "mean",
+            "stem": ((24, 2), (48, 2), (96, 2), (96, 1)),
+            "separable": True,
+            "blocks": ((9, 1),) * 7 + ((0, 1),) * 3,
+        },
+    }
+
+    def __init__(
+        self,
+        *,
+        views: str = "masks",
+        fraction: float = 0.5,
+        patches: Sequence[int] = (15, 30),
+        latent_masking: bool = True,
+        alignment: str = "pooled",
+        align_weight: float = 1.0,
+        ema: float = 0.99,
+        projector: int = 256,
+        reconstruction: bool = True,
+        recon_weight: float = 10.0,
+        both_views: bool = True,
+        huber_delta: float = 1.0,
+        pooling: str = "mean",
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 1,
+        encoder: str = "local",
+        width: int = 128,
+        heads: int = 4,
+        stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 1)),
+        kernel: int = 9,
+        separable: bool = False,
+        blocks: Sequence[Sequence[int]] = ((9, 1), (9, 1), (9, 2), (9, 1), (9, 1)),
+        resnet_widths: Sequence[int] = (64, 64, 64, 64),
+        decoder_width: int = 128,
+        decoder_depth: int = 2,
+        decoder_reach: int = 16,
+    ) -> None:
+        super().__init__()
+        for name, chosen in locals().copy().items():
+            if name in CHOICES and chosen not in CHOICES[name]:
+                raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(CHOICES[name])}.")
+        self.needs = Needs(leads=leads, segments=2 if views == "neighbours" else 1)
+        self.views, self.fraction, self.patches = views, fraction, (patches[0], patches[1])
+        self.latent_masking, self.alignment, self.ema = latent_masking, alignment, ema
+        self.align_weight, self.recon_weight = align_weight, recon_weight
+        self.both_views, self.huber_delta = both_views, huber_delta
+        self.pooling, self.normalise, self.unit = pooling, normalise, unit
+
+        self.encoder: Encoder
+        if encoder == "local":
+            self.encoder = LocalEncoder(
+                leads=inputs(leads, normalise),
+                stem=[(channels, stride) for channels, stride in stem],
+                kernel=kernel,
+                separable=separable,
+                blocks=[(reach, stride) for reach, stride in blocks],
+                width=width,
+                heads=heads,
+            )
+        else:
+            self.encoder = ResNet(leads=inputs(leads, normalise), widths=resnet_widths)
+        self.decoder = None
+        if reconstruction:
+            self.decoder = LocalDecoder(
+                self.encoder.width,
+                self.encoder.stride,
+                leads=leads,
+                width=decoder_width,
+                depth=decoder_depth,
+                reach=decoder_reach,
+            )
+        self.projection: PooledProjection | VectorProjection | None = None
+        self.target: Target | None = None
+        if alignment != "direct" and align_weight:
+            if alignment == "vector":
+                self.projection = VectorProjection(self.encoder.width, 2 * projector, projector)
+            else:
+                self.projection = PooledProjection(
+                    self.encoder.width, pooling, 2 * projector, projector
+                )
+            self.predictor = mlp(projector, 2 * projector, projector)
+            if ema:
+                self.target = Target(self.encoder, self.projection)
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Compute the loss, its parts, and the spread and effective rank of the embeddings."""
+        views = self._views(batch)
+        scaled = scale(views.x, views.visible, self.normalise, self.unit)
+        tokens = self.encoder(scaled.x, scaled.visible)
+        with torch.no_grad():
+            first = Tokens(*(part[: len(batch.x)] for part in tokens))
+            watched = pool([first], self.pooling)
+        parts = {"spread": spread(watched), "rank": effective_rank(watched)}
+        loss = tokens.values.new_zeros((), dtype=torch.float32)
+        if self.align_weight:
+            parts["align"] = self._align(tokens, scaled)
+            loss = loss + self.align_weight * parts["align"]
+        if self.decoder is not None:
+            parts["recon"] = self._rebuild(self.decoder, tokens, views, scaled)
+            loss = loss + self.recon_weight * parts["recon"]
+        return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the latents of everything that is valid; any length, in bounded memory."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        return pool(self.encoder.pieces(scaled.x, scaled.visible), self.pooling)
+
+    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Fill what is invalid from everything that is valid, in mV."""
+        if self.decoder is None:
+            raise UsageError("This model was trained without its reconstruction path.")
+        scaled = scale(x, valid, self.normalise, self.unit)
+        tokens = self.encoder(scaled.x, scaled.visible)
+        rebuilt = self.decoder(tokens, x.shape[-1]).float()
+        return torch.where(valid, x, scaled.out(rebuilt))
+
+    def after_step(self, progress: float) -> None:
+        """Move the target towards the online network, from rate `ema` to 1 along a cosine."""
+        if self.target is not None and self.projection is not None:
+            self.target.follow(self.encoder, self.projection, rate=self.ema, progress=progress)
+
+    def _views(self, batch: Batch) -> Views:
+        x, valid = batch.x[:, 0], batch.valid[:, 0]
+        if self.views == "neighbours":
+            both = torch.cat([x, batch.x[:, 1]]), torch.cat([valid, batch.valid[:, 1]])
+            return Views(*both, *both)
+        if self.views == "augmentation":
+            pairs = [augment(x, valid, batch.generator) for _ in range(2)]
+            both = torch.cat([pairs[0][0], pairs[1][0]]), torch.cat([pairs[0][1], pairs[1][1]])
+            return Views(*both, *both)
+        first = patch_masks(
+            x.shape[0],
+            x.shape[-1],
+            batch.generator,
+            fraction=self.fraction,
+            patches=self.patches,
+            device=x.device,
+        ).unsqueeze(1)
+        masks = torch.cat([first, ~first])
+        x, valid = x.repeat(2, 1, 1), valid.repeat(2, 1, 1)
+        if self.latent_masking:
+            return Views(x, valid & masks, x, valid)
+        return Views(torch.where(masks, x, 0.0), valid, x, valid)
+
+    def _align(self, tokens: Tokens, scaled: Scaled) -> Tensor:
+        """The non-contrastive pathway: each view against the other's target."""
+        if self.projection is None:
+            first, second = pool([tokens], self.pooling).chunk(2)
+            return negative_cosine(first, second)
+        online = self.projection(tokens)
+        aim = online.detach()
+        if self.target is not None:
+            encoder, projection = self.target.parts
+            with torch.no_grad():
+                aim = projection(encoder(scaled.x, scaled.visible))
+        return negative_cosine(self.predictor(online), aim.roll(len(aim) // 2, 0))
+
+    def _rebuild(
+        self, decoder: LocalDecoder, tokens: Tokens, views: Views, scaled: Scaled
+    ) -> Tensor:
+        """The reconstruction pathway, compared in the units of the encoder's input."""
+        count = len(views.x) if self.both_views else len(views.x) // 2
+        truth = torch.where(views.measured, scaled.into(views.truth), 0.0)[:count]
+        rebuilt = decoder(Tokens(*(part[:count] for part in tokens)), truth.shape[-1])
+        return huber(rebuilt, truth, views.measured[:count], self.huber_delta)
