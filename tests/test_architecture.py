@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
-NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage", "contract", "files", "store", "writer"}
+NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage"}
+NUMERIC |= {"contract", "files", "store", "writer"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
