@@ -93,6 +93,11 @@ class Store:
         """Samples per lead of every recording."""
         return self._length
 
+    @property
+    def raw(self) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.int64]]:
+        """The mapped counts and validity bits, and the sample at which each block begins."""
+        return self._signals, self._validity, self._offset
+
     def read(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Recording `i`: x (leads, time) in the contract's unit, and its validity."""
         if not -len(self) <= i < len(self):
