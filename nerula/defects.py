@@ -254,6 +254,30 @@ _DEFECTS = [
     Defect("lead-duplicate", _ERROR, "two signals have the same lead name", "Rename one of them."),
     Defect("lead-unnamed", _WARNING, "the signal has no lead name", "Name it in the header."),
     Defect(
+        "ecg-missing",
+        _ERROR,
+        "the file holds no ECG signal",
+        "Leave it out, or rename its signals to leads.",
+    ),
+    Defect(
+        "leads-derived",
+        _NOTE,
+        "limb leads that the file does not store were derived from leads I and II",
+        "Nothing to do; Einthoven's and Goldberger's equations are exact.",
+    ),
+    Defect(
+        "lead-off",
+        _WARNING,
+        "the device reports the electrode as off; the lead is marked invalid",
+        "Nothing to do if lead-off is expected.",
+    ),
+    Defect(
+        "signals-left-out",
+        _WARNING,
+        "further signals of the file were left out",
+        "Nothing to do if they are no ECG; otherwise export them to a file of their own.",
+    ),
+    Defect(
         "einthoven-broken",
         _WARNING,
         "limb leads break Einthoven's law (I + III = II, aVR + aVL + aVF = 0)",
@@ -271,6 +295,12 @@ _DEFECTS = [
         _WARNING,
         "samples are NaN or infinite; marked invalid",
         "Nothing to do if lead-off is expected.",
+    ),
+    Defect(
+        "signal-gap",
+        _NOTE,
+        "the file declares stretches without a measurement; they are marked invalid",
+        "Nothing to do.",
     ),
     Defect(
         "signal-flat",

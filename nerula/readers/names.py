@@ -1,16 +1,25 @@
 """Lead names and units as the world writes them, and as we do."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nerula.defects import Finding
+from nerula.errors import refuse
 
 LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 STANDARD = LIMB + CHEST
 
 _OTHERS = (
+    "V2R",
     "V3R",
     "V4R",
     "V5R",
     "V6R",
+    "V7R",
+    "V8R",
+    "V9R",
     "V7",
     "V8",
     "V9",
@@ -31,10 +40,14 @@ _OTHERS = (
     "Y",
     "Z",
 )
-_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)}
+_NAMES = frozenset((*STANDARD, *_OTHERS))
+_BIPOLAR = {"LARA": "I", "LLRA": "II", "LLLA": "III"}  # written as electrode minus electrode
+_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)} | _BIPOLAR
 _DECORATION = re.compile(
-    r"^(MDC_ECG_LEAD_|MDC_ECG_ELEC_POTL_|LEAD[ _]?|ECG[ _]?|EKG[ _]?)|([ _]?(LEAD|ECG))$"
+    r"^(MDC_ECG_LEAD_|MDC_ECG_ELEC_POTL_|LEAD[ _]?|ECG[ _]?|EKG[ _]?)"
+    r"|([ _]?(LEAD|ECG)|[ _]?\(EINTHOVEN\))$"
 )
+_HYPHEN = re.compile(r"(?<=\w)-(?=\w)")  # but "-aVR" is another lead: aVR upside down
 
 _MICROVOLTS = ("uV", "µV", "μV", "microvolt", "microvolts", "uv", "UV")
 MILLIVOLTS_PER: dict[str, float] = {
@@ -47,10 +60,34 @@ MILLIVOLTS_PER: dict[str, float] = {
 
 def canonical_lead(name: str) -> str | None:
     """Return our name of a lead ("AVR", "lead avr", "MDC_ECG_LEAD_AVR" -> "aVR"), or None."""
-    upper = name.strip().upper().replace("-", "").strip()
+    upper = _HYPHEN.sub("", name.strip().upper())
     while (bare := _DECORATION.sub("", upper).strip(" _")) != upper:
         upper = bare
     return _CANONICAL.get(upper)
+
+
+def name_leads(
+    written: Sequence[str], path: Path | None
+) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Return our names of a file's signals, in its order, and what is odd about them.
+
+    An unknown name is kept as it is written, a missing one is replaced by a number; two signals
+    of one name are refused.
+    """
+    leads: list[str] = []
+    findings: list[Finding] = []
+    for number, name in enumerate(written, 1):
+        bare = " ".join("".join(c if c.isprintable() else " " for c in name[:80]).split())
+        lead = canonical_lead(bare) or bare
+        if not bare:
+            lead = f"lead {number}"
+            findings.append(Finding("lead-unnamed", path, lead=lead))
+        elif lead not in _NAMES:
+            findings.append(Finding("lead-unknown", path, lead=lead))
+        if lead in leads:
+            raise refuse("lead-duplicate", path, lead=lead)
+        leads.append(lead)
+    return tuple(leads), tuple(findings)
 
 
 def millivolts_per(unit: str) -> float | None:

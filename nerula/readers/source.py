@@ -19,6 +19,21 @@ class Entry:
     """Which recording of the file, where one file holds many."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the user knows and a file cannot say; a file's own statement always wins."""
+
+    rate: float | None = None
+    """Hz (`--source-rate`)."""
+    unit: str | None = None
+    """mV, uV, ... (`--source-unit`)."""
+    leads: tuple[str, ...] | None = None
+    """Names of the signals, in the file's order (`--source-leads`)."""
+
+
+NO_HINTS = Hints()
+
+
 class Source(Protocol):
     """A folder or file with recordings. Instances are small and can be sent to other processes."""
 
