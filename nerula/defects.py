@@ -148,6 +148,24 @@ _DEFECTS = [
         "Compare with the publisher's header.",
     ),
     Defect(
+        "header-cut",
+        _WARNING,
+        "the header's last line does not end; the file may have been cut off",
+        "Download it again; where your own software wrote it, end its last line.",
+    ),
+    Defect(
+        "header-comment",
+        _WARNING,
+        "the header's comments on age, sex or diagnosis cannot be read, or one is missing",
+        "Compare with the publisher's header.",
+    ),
+    Defect(
+        "checksum-absent",
+        _NOTE,
+        "the header has no checksum; damaged samples would not be noticed",
+        "Nothing to do; Challenge 2017 has none.",
+    ),
+    Defect(
         "checksum-wrong",
         _ERROR,
         "the samples do not match the header's checksum",
@@ -233,6 +251,12 @@ _DEFECTS = [
         "Compare with the publisher's header.",
     ),
     Defect(
+        "rate-implausible",
+        _WARNING,
+        "the signal does not move as a heart does at the declared rate",
+        "Compare the rate with the publisher's.",
+    ),
+    Defect(
         "amplitude-absurd",
         _WARNING,
         "the amplitude cannot come from a heart",
@@ -270,6 +294,12 @@ _DEFECTS = [
         _WARNING,
         "the device reports the electrode as off; the lead is marked invalid",
         "Nothing to do if lead-off is expected.",
+    ),
+    Defect(
+        "signals-not-ecg",
+        _NOTE,
+        "signals that are no ECG, such as blood pressure, were left out",
+        "Nothing to do.",
     ),
     Defect(
         "signals-left-out",

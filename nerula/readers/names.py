@@ -36,13 +36,18 @@ _OTHERS = (
     "ES",
     "AS",
     "AI",
+    "V",  # one chest electrode, wherever it sits: bedside monitors
+    "MCL1",
+    "MCL6",
     "X",
     "Y",
     "Z",
 )
-_NAMES = frozenset((*STANDARD, *_OTHERS))
 _BIPOLAR = {"LARA": "I", "LLRA": "II", "LLLA": "III"}  # written as electrode minus electrode
-_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)} | _BIPOLAR
+_FRANK = {"VX": "X", "VY": "Y", "VZ": "Z"}
+_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)} | _BIPOLAR | _FRANK
+_UNSPECIFIED = re.compile(r"(?:ECG|EKG)[ _-]?(\d{0,2})")  # an ECG lead, but not said which
+_FILTERED = " FILTERED"  # beside the raw signal of the same lead: ECG-ID
 _DECORATION = re.compile(
     r"^(MDC_ECG_LEAD_|MDC_ECG_ELEC_POTL_|LEAD[ _]?|ECG[ _]?|EKG[ _]?)"
     r"|([ _]?(LEAD|ECG)|[ _]?\(EINTHOVEN\))$"
@@ -61,6 +66,11 @@ MILLIVOLTS_PER: dict[str, float] = {
 def canonical_lead(name: str) -> str | None:
     """Return our name of a lead ("AVR", "lead avr", "MDC_ECG_LEAD_AVR" -> "aVR"), or None."""
     upper = _HYPHEN.sub("", name.strip().upper())
+    if unspecified := _UNSPECIFIED.fullmatch(upper):
+        return f"ECG {unspecified[1]}".strip()
+    if upper.endswith(_FILTERED):
+        lead = canonical_lead(upper.removesuffix(_FILTERED))
+        return f"{lead} filtered" if lead else None
     while (bare := _DECORATION.sub("", upper).strip(" _")) != upper:
         upper = bare
     return _CANONICAL.get(upper)
@@ -71,19 +81,24 @@ def name_leads(
 ) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Return our names of a file's signals, in its order, and what is odd about them.
 
-    An unknown name is kept as it is written, a missing one is replaced by a number; two signals
-    of one name are refused.
+    An unknown name is kept as it is written, a missing one is replaced by a number, and signals
+    that are called "ECG" are numbered where there are several; two signals of one name are
+    refused.
     """
     leads: list[str] = []
     findings: list[Finding] = []
+    unspecified = sum(canonical_lead(name) == "ECG" for name in written)
     for number, name in enumerate(written, 1):
         bare = " ".join("".join(c if c.isprintable() else " " for c in name[:80]).split())
-        lead = canonical_lead(bare) or bare
+        known = canonical_lead(bare)
+        lead = known or bare
         if not bare:
             lead = f"lead {number}"
             findings.append(Finding("lead-unnamed", path, lead=lead))
-        elif lead not in _NAMES:
+        elif known is None:
             findings.append(Finding("lead-unknown", path, lead=lead))
+        elif known == "ECG" and unspecified > 1:
+            lead = f"ECG {number}"
         if lead in leads:
             raise refuse("lead-duplicate", path, lead=lead)
         leads.append(lead)
