@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,10 +50,10 @@ class Sample:
     def __reduce__(self) -> "tuple[object, tuple[()]]":
         return load, ()  # another process loads its own
 
-    @cached_property
+    @property
     def x(self) -> NDArray[np.float32]:
-        """(recordings, 1, time) in mV."""
-        return self.microvolts[:, None].astype(np.float32) / np.float32(1000)
+        """(recordings, 1, time) in mV, a new array each time."""
+        return _millivolts(self.microvolts[:, None])
 
     @property
     def folds(self) -> NDArray[np.int64]:
@@ -74,7 +74,7 @@ class Sample:
         """Return one recording."""
         if not 0 <= entry.row < len(self):
             raise UsageError(f"The sample has {len(self)} recordings; there is no {entry.row}.")
-        x = self.x[entry.row]
+        x = _millivolts(self.microvolts[entry.row][None])
         facts = self.facts[entry.row]
         return Recording(
             entry.name,
@@ -90,6 +90,10 @@ class Sample:
             path=entry.path,
             findings=facts.findings,
         )
+
+
+def _millivolts(microvolts: NDArray[np.int16]) -> NDArray[np.float32]:
+    return microvolts.astype(np.float32) / np.float32(1000)
 
 
 @lru_cache(maxsize=1)
