@@ -1,0 +1,44 @@
+"""What a file may claim: the rates and resolutions that ECG devices have."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from nerula.defects import Finding
+from nerula.errors import refuse
+
+_RATES = frozenset((
+    25, 50, 62.5, 64, 75, 80, 90, 100, 120, 125, 128, 130, 150, 160, 175, 180, 200, 240, 250, 256,
+    257, 300, 320, 360, 400, 480, 500, 512, 600, 640, 720, 750, 800, 900, 960, 976.5625, 977, 1000,
+    1024, 1200, 1280, 2000, 2048, 2400, 2500, 4000, 4096, 5000, 8000, 8192, 10000, 16000, 16384,
+    20000, 32000, 32768,
+))  # fmt: skip
+_STEPS = (1e-7, 1.0)
+"""mV per step, finest and coarsest: 24 bits over 2 mV, and 8 bits over 256 mV."""
+
+
+def check_rate(rate: float, path: Path) -> tuple[Finding, ...]:
+    """Refuse a rate that cannot be; return what is odd about one that can."""
+    if rate <= 0:
+        raise refuse("rate-zero", path, f"{rate:g} Hz")
+    if not 1 <= rate <= 100_000:
+        raise refuse("rate-absurd", path, f"{rate:g} Hz")
+    return () if rate in _RATES else (Finding("rate-unusual", path, f"{rate:g} Hz"),)
+
+
+def check_steps(steps: Mapping[str, float], path: Path) -> tuple[Finding, ...]:
+    """Refuse resolutions (mV per step, by lead) that cannot be; return what is odd about them."""
+    for lead, step in steps.items():
+        if not math.isfinite(step):
+            raise refuse("gain-not-finite", path, lead=lead)
+        if step == 0:
+            raise refuse("gain-zero", path, lead=lead)
+        if not _STEPS[0] <= abs(step) <= _STEPS[1]:
+            raise refuse("gain-absurd", path, f"{step:g} mV per step", lead)
+    upside_down = [lead for lead, step in steps.items() if step < 0]
+    odd = [Finding("gain-unusual", path, "the signal is upside down", i) for i in upside_down]
+    sizes = {abs(step) for step in steps.values()}
+    if sizes and max(sizes) > 1.001 * min(sizes):
+        spread = f"{min(sizes):g} to {max(sizes):g} mV per step"
+        odd.append(Finding("gain-unusual", path, spread))
+    return tuple(odd)
