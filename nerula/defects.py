@@ -74,6 +74,12 @@ _DEFECTS = [
         "Split it, or check that it is what it claims.",
     ),
     Defect(
+        "reader-failed",
+        _ERROR,
+        "the reader failed in a way it should not",
+        "Please report this, if possible with the file.",
+    ),
+    Defect(
         "format-unknown",
         _ERROR,
         "the format is not recognised",
