@@ -15,7 +15,7 @@ from nerula.readers.edf_header import Header, Signal
 from nerula.readers.files import load
 from nerula.readers.identity import pseudonym, years_between
 from nerula.readers.names import STANDARD, canonical_lead, millivolts_per, name_leads
-from nerula.readers.plausible import check_rate, check_steps
+from nerula.readers.plausible import check_rate, check_scale
 from nerula.readers.source import NO_HINTS, Hints
 from nerula.recording import Recording
 
@@ -43,18 +43,8 @@ def read(
     leads, odd = name_leads([_lead(signal) for signal in signals], path)
     findings += odd
     records = np.frombuffer(data, np.uint8, offset=header.size).reshape(header.records, -1)
-    x = np.empty((len(signals), header.records * signals[0].samples), np.float32)
-    steps = {}
-    for i, (lead, signal) in enumerate(zip(leads, signals, strict=True)):
-        mv = _millivolts(signal, lead, path, hints)
-        step, zero, limits = edf_header.scale(signal, header.width, path)
-        steps[lead] = step * mv
-        digital = _digital(records, signal, header.width)
-        if digital.min() < limits[0] or digital.max() > limits[1]:
-            detail = f"samples outside the digital limits {limits[0]} to {limits[1]}"
-            findings.append(Finding("header-contradiction", path, detail, lead))
-        x[i] = digital * steps[lead] + zero * mv
-    findings += check_steps(steps, path)
+    x, doubts = _scaled(header, records, dict(zip(leads, signals, strict=True)), hints, path)
+    findings += doubts
     onsets, annotated = _timekeeping(header, records)
     starts = _starts(onsets, signals[0].samples, rate)
     valid = np.ones(x.shape, np.bool_)
@@ -64,7 +54,7 @@ def read(
     elif header.plus and (not starts or starts[-1] + signals[0].samples != x.shape[1]):
         detail = "the recording is said to be continuous, its times say otherwise"
         findings.append(Finding("header-contradiction", path, detail))
-    subject, age, sex, removed, doubts = _identity(header, path)
+    subject, age, sex, removed, odd = _identity(header, path)
     return Recording(
         name=path.stem,
         x=x,
@@ -75,7 +65,7 @@ def read(
         age=age,
         sex=sex,
         path=path,
-        findings=(*findings, *doubts),
+        findings=(*findings, *odd),
         removed=(*removed, "annotations") if annotated else removed,
     )
 
@@ -116,13 +106,6 @@ def _choose(header: Header, path: Path) -> tuple[list[Signal], float, list[Findi
     return [signal for signal in found if signal.samples == samples], rate, findings
 
 
-def _millivolts(signal: Signal, lead: str, path: Path, hints: Hints) -> float:
-    mv = millivolts_per(signal.unit or hints.unit or "")
-    if mv is None:
-        raise refuse("unit-unknown", path, f"{signal.unit!r}", lead)
-    return mv
-
-
 # --- samples and time --------------------------------------------------------------------------
 
 
@@ -133,6 +116,34 @@ def _digital(records: NDArray[np.uint8], signal: Signal, width: int) -> NDArray[
     wide = np.zeros((raw.size // 3, 4), np.uint8)
     wide[:, 1:] = raw.reshape(-1, 3)
     return wide.view("<i4").reshape(-1) >> 8  # the shift keeps the sign
+
+
+def _scaled(
+    header: Header,
+    records: NDArray[np.uint8],
+    signals: dict[str, Signal],
+    hints: Hints,
+    path: Path,
+) -> tuple[NDArray[np.float32], list[Finding]]:
+    """Return the signals in mV and what is odd about their scales."""
+    scale, limits = {}, {}
+    for lead, signal in signals.items():
+        mv = millivolts_per(signal.unit or hints.unit or "")
+        if mv is None:
+            raise refuse("unit-unknown", path, repr(signal.unit), lead)
+        step, zero, limits[lead] = edf_header.scale(signal, header.width, path)
+        scale[lead] = step * mv, zero * mv
+    findings = list(check_scale(scale, path))
+    x = np.empty((len(signals), header.records * next(iter(signals.values())).samples), np.float32)
+    for i, (lead, signal) in enumerate(signals.items()):
+        digital = _digital(records, signal, header.width)
+        least, most = limits[lead]
+        if digital.min() < least or digital.max() > most:
+            detail = f"samples outside the digital limits {least} to {most}"
+            findings.append(Finding("header-contradiction", path, detail, lead))
+        step, zero = scale[lead]
+        x[i] = digital * step + zero
+    return x, findings
 
 
 def _timekeeping(header: Header, records: NDArray[np.uint8]) -> tuple[list[float], bool]:

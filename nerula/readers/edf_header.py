@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nerula.defects import Finding
 from nerula.errors import refuse
+from nerula.readers.plausible import decimal
 
 _FILE = (8, 80, 80, 8, 8, 8, 44, 8, 8, 4)
 _SIGNAL = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
@@ -20,8 +21,6 @@ _BLOCK = 256  # bytes: the width of either
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 _INTEGER = re.compile(r"-?[0-9]{1,8}")
-_DECIMAL = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,2})?")
-_NOT_FINITE = re.compile(r"[-+]?(?:nan|inf)", re.IGNORECASE)
 _START = re.compile(r"([0-3][0-9])\.([01][0-9])\.([0-9][0-9])")
 _LONG_DATE = re.compile(r"([0-3]?[0-9])-([A-Z]{3})-([0-9]{4})", re.IGNORECASE)
 
@@ -120,7 +119,10 @@ def _signals(block: bytes, count: int, width: int) -> Iterator[Signal]:
 
 def scale(signal: Signal, width: int, path: Path) -> tuple[float, float, tuple[int, int]]:
     """Return the physical size of a step, the physical value of 0, and the digital limits."""
-    low, high = (_decimal(text, signal.label, path) for text in signal.limits[:2])
+    low, high = (
+        decimal(text, "a physical limit", path, "gain-not-finite", signal.label)
+        for text in signal.limits[:2]
+    )
     limit = 1 << (8 * width - 1)
     try:
         least, most = (_integer(text, -limit, limit - 1) for text in signal.limits[2:])
@@ -215,9 +217,7 @@ def long_date(text: str) -> date | None:
 
 def _seconds(text: str, path: Path) -> Fraction:
     """Return how long a data record is; exactly, for 0.1 s has no exact float."""
-    if not _DECIMAL.fullmatch(text):
-        code = "rate-absurd" if _NOT_FINITE.match(text) else "header-malformed"
-        raise refuse(code, path, f"a data record lasts {text!r} seconds")
+    decimal(text, "the length of a data record", path, "rate-absurd")
     return Fraction(text)
 
 
@@ -227,10 +227,3 @@ def _integer(text: str, least: int = 0, most: int = 99_999_999) -> int:
     if not least <= int(text) <= most:
         raise ValueError(f"{text} is out of range")
     return int(text)
-
-
-def _decimal(text: str, label: str, path: Path) -> float:
-    if not _DECIMAL.fullmatch(text):
-        code = "gain-not-finite" if not text or _NOT_FINITE.match(text) else "header-malformed"
-        raise refuse(code, path, f"a physical limit of {text!r}", label)
-    return float(text)

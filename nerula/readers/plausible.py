@@ -1,6 +1,7 @@
-"""What a file may claim: the rates and resolutions that ECG devices have."""
+"""What a file may claim: numbers that are numbers, rates and resolutions that ECG devices have."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,22 @@ _RATES = frozenset((
     1024, 1200, 1280, 2000, 2048, 2400, 2500, 4000, 4096, 5000, 8000, 8192, 10000, 16000, 16384,
     20000, 32000, 32768,
 ))  # fmt: skip
+_DECIMAL = re.compile(r"[-+]?[0-9]{1,20}(?:\.[0-9]{0,20})?(?:[eE][-+]?[0-9]{1,3})?")
+_NO_NUMBER = re.compile(r"(?:[-+]?(?:nan|inf|infinity))?", re.IGNORECASE)
 _STEPS = (1e-7, 1.0)
 """mV per step, finest and coarsest: 24 bits over 2 mV, and 8 bits over 256 mV."""
+_FARTHEST = 1e5
+"""mV between the signal and its zero; electrodes drift by some hundred."""
+
+
+def decimal(
+    text: str, what: str, path: Path, code: str = "header-malformed", lead: str = ""
+) -> float:
+    """Read a number as programs write it, or refuse it: with `code` where it is NaN or missing."""
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    odd = code if _NO_NUMBER.fullmatch(text) else "header-malformed"
+    raise refuse(odd, path, f"{what} is {text[:40]!r}", lead)
 
 
 def check_rate(rate: float, path: Path) -> tuple[Finding, ...]:
@@ -26,18 +41,20 @@ def check_rate(rate: float, path: Path) -> tuple[Finding, ...]:
     return () if rate in _RATES else (Finding("rate-unusual", path, f"{rate:g} Hz"),)
 
 
-def check_steps(steps: Mapping[str, float], path: Path) -> tuple[Finding, ...]:
-    """Refuse resolutions (mV per step, by lead) that cannot be; return what is odd about them."""
-    for lead, step in steps.items():
-        if not math.isfinite(step):
+def check_scale(scale: Mapping[str, tuple[float, float]], path: Path) -> tuple[Finding, ...]:
+    """Refuse scales (mV per step and mV at 0, by lead) that cannot be; return what is odd."""
+    for lead, (step, zero) in scale.items():
+        if not math.isfinite(step) or not math.isfinite(zero):
             raise refuse("gain-not-finite", path, lead=lead)
         if step == 0:
             raise refuse("gain-zero", path, lead=lead)
         if not _STEPS[0] <= abs(step) <= _STEPS[1]:
             raise refuse("gain-absurd", path, f"{step:g} mV per step", lead)
-    upside_down = [lead for lead, step in steps.items() if step < 0]
+        if abs(zero) > _FARTHEST:
+            raise refuse("gain-absurd", path, f"{zero:g} mV at zero", lead)
+    upside_down = [lead for lead, (step, _) in scale.items() if step < 0]
     odd = [Finding("gain-unusual", path, "the signal is upside down", i) for i in upside_down]
-    sizes = {abs(step) for step in steps.values()}
+    sizes = {abs(step) for step, _ in scale.values()}
     if sizes and max(sizes) > 1.001 * min(sizes):
         spread = f"{min(sizes):g} to {max(sizes):g} mV per step"
         odd.append(Finding("gain-unusual", path, spread))
