@@ -24,6 +24,7 @@ from nerula.store import (
     TABLE,
     VALIDITY,
     VERSION,
+    Store,
     canonical,
     signal_digest,
 )
@@ -130,6 +131,28 @@ class Rows:
 
 def _distinct(findings: Iterable[Finding]) -> list[str]:
     return sorted({f"{found.code} {found.lead}".strip() for found in findings})
+
+
+def stored_batch(store: Store, first: int, count: int) -> pa.RecordBatch:
+    """Return rows of a store with their samples, as `StoreWriter.append` takes them."""
+    signals, validity, offset = store.raw
+    sizes = -(-store.lengths[first : first + count] * len(store.contract.leads) // 8) * 8
+    begin = int(offset[first]) if count else 0
+    end = begin + int(sizes.sum())
+    rows = store.table.slice(first, count).select(SCHEMA.names).combine_chunks().to_batches()
+    batch = rows[0] if rows else pa.RecordBatch.from_pylist([], schema=SCHEMA)
+    blobs = (
+        _blobs(signals[begin:end], sizes * signals.itemsize),
+        _blobs(validity[begin // 8 : end // 8], sizes // 8),
+    )
+    return pa.RecordBatch.from_arrays([*batch.columns, *blobs], schema=PART_SCHEMA)
+
+
+def _blobs(flat: NDArray[Any], sizes: NDArray[np.int64]) -> pa.Array:
+    """Consecutive pieces of an array as one binary column, without copying."""
+    ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(flat))]
+    return pa.Array.from_buffers(pa.large_binary(), len(sizes), buffers)
 
 
 class StoreWriter:

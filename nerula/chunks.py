@@ -1,0 +1,166 @@
+"""Chunks: what one process prepares at a time. A fixed count of entries in, one part file out.
+
+The parts, joined in order, are the store; which process made which does not show. A part appears
+under its name only when it is whole, so an interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from nerula.conform import conform
+from nerula.contract import Contract
+from nerula.defects import CATALOGUE, Finding
+from nerula.errors import DefectError, MissingExtraError, NerulaError
+from nerula.files import replacing
+from nerula.readers.source import Entry, Source
+from nerula.recording import Recording
+from nerula.store import canonical
+from nerula.writer import PART_SCHEMA, Rows
+
+ENTRIES = 256
+_BYTES = 32 << 20  # samples that may wait in memory before they are written
+
+Refusal = tuple[str, str, str, str, str, str]
+"""One row of quarantine.csv: name, path, code, lead, detail, remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive entries of a source."""
+
+    number: int
+    entries: tuple[Entry, ...]
+
+    def __str__(self) -> str:
+        return f"{self.entries[0].name} to {self.entries[-1].name}"
+
+    @property
+    def digest(self) -> str:
+        """Tells these entries from all others."""
+        names = [(entry.name, entry.row) for entry in self.entries]
+        return hashlib.blake2b(canonical(names), digest_size=16).hexdigest()
+
+
+def chunked(source: Source, limit: int | None = None) -> Iterator[Chunk]:
+    """Cut the entries of a source into chunks."""
+    entries = islice(source.entries(), limit)
+    number = 0
+    while held := tuple(islice(entries, ENTRIES)):
+        yield Chunk(number, held)
+        number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Prepares chunks of one source under one contract; sent once to every process."""
+
+    source: Source
+    contract: Contract
+    folder: Path
+    """Where the parts go."""
+
+    def path(self, number: int) -> Path:
+        """Where the part of chunk `number` lies."""
+        return self.folder / f"{number:08d}.arrow"
+
+    def is_done(self, chunk: Chunk) -> bool:
+        """Whether an earlier run left the part of exactly these entries."""
+        try:
+            with pa.ipc.open_stream(self.path(chunk.number)) as part:
+                return bool(part.schema.metadata[b"entries"].decode() == chunk.digest)
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return False
+
+    def __call__(self, chunk: Chunk) -> tuple[int, int]:
+        """Prepare one chunk; return how many of its entries were kept and refused."""
+        rows, kept = Rows(self.contract), 0
+        refused: list[Refusal] = []
+        schema = PART_SCHEMA.with_metadata({"entries": chunk.digest})
+        with (
+            replacing(self.path(chunk.number)) as file,
+            pa.ipc.new_stream(file, schema) as part,
+        ):
+            for entry in chunk.entries:
+                result = read_entry(self.source, entry, self.contract)
+                if isinstance(result, Finding):
+                    refused.append(_refusal(self.source, entry, result))
+                    continue
+                recording, rate = result
+                rows.add(recording, source=_below(self.source, entry.path), source_rate=rate)
+                kept += 1
+                if rows.size > _BYTES:
+                    part.write_batch(rows.batch())
+            part.write_batch(rows.batch(), custom_metadata={"refused": json.dumps(refused)})
+        return kept, len(refused)
+
+
+def read_part(path: Path) -> Iterator[tuple[pa.RecordBatch, list[Refusal]]]:
+    """Yield the batches of a part, each with the entries refused up to there."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as part:
+        try:
+            while True:
+                batch, metadata = part.read_next_batch_with_custom_metadata()
+                refused = json.loads(metadata[b"refused"]) if metadata else []
+                yield batch, refused
+        except StopIteration:
+            return
+
+
+def read_entry(
+    source: Source, entry: Entry, contract: Contract
+) -> tuple[Recording, float] | Finding:
+    """Read and conform one entry: the recording and its own rate, or why it is refused."""
+    try:
+        recording = source.read(entry)
+        return conform(recording, contract), recording.rate
+    except DefectError as error:
+        return error.finding
+    except MissingExtraError as error:
+        return Finding("format-unsupported", entry.path, str(error))
+    except NerulaError as error:
+        return Finding("file-unreadable", entry.path, str(error))
+    except (OSError, MemoryError) as error:
+        return Finding("file-unreadable", entry.path, str(error) or "not enough memory")
+    except Exception as error:  # one bad file never ends a run, not even through our own mistake
+        return Finding("reader-failed", entry.path, f"{type(error).__name__}: {error}")
+
+
+def _refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
+    detail = found.detail.replace(f"{source.root}/", "")
+    path = _below(source, found.path or entry.path)
+    return entry.name, path, found.code, found.lead, detail, CATALOGUE[found.code].remedy
+
+
+def _below(source: Source, path: Path) -> str:
+    """The path as seen from the source: the same wherever the source lies."""
+    if path.is_relative_to(source.root):
+        return path.relative_to(source.root).as_posix()
+    return path.name
+
+
+def first_readable(source: Source) -> Recording:
+    """Return the first recording that can be read, or raise what was wrong with the first."""
+    first: NerulaError | OSError | None = None
+    for entry in source.entries():
+        try:
+            return source.read(entry)
+        except (NerulaError, OSError) as error:
+            first = first or error
+    raise NerulaError(f"No recording of {source.root} can be read. The first: {first}")
+
+
+def leads_of(source: Source, chunk: Chunk) -> set[str]:
+    """Collect which leads the readable entries of a chunk have."""
+    leads: set[str] = set()
+    for entry in chunk.entries:
+        # What cannot be read is refused, with its reason, when it is prepared.
+        with suppress(Exception):
+            leads.update(source.read(entry).leads)
+    return leads

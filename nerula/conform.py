@@ -1,0 +1,73 @@
+"""Bring a recording of any rate, lead order and length under a preprocessing contract."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import signal
+from nerula.contract import Contract
+from nerula.defects import Finding
+from nerula.errors import refuse
+from nerula.recording import Recording
+
+OLDEST, OLDER, IMPOSSIBLE = 89, 90, 130
+
+
+def conform(recording: Recording, contract: Contract) -> Recording:
+    """Choose the contract's leads, resample and filter; refuse what then holds no valid sample.
+
+    A lead that the recording lacks is there afterwards, invalid throughout.
+    """
+    chosen = _choose(recording, contract)
+    x, valid = signal.condition(chosen.x, chosen.valid, chosen.rate, contract.rate, contract.band)
+    if not valid.any():
+        raise refuse("signal-all-invalid", recording.path)
+    if chosen.leads != contract.leads:
+        x, valid = (_spread(rows, chosen.leads, contract.leads) for rows in (x, valid))
+    age, findings = _age(chosen)
+    return replace(
+        chosen,
+        x=x,
+        valid=valid,
+        rate=contract.rate,
+        leads=contract.leads,
+        age=age,
+        findings=findings,
+    )
+
+
+def _choose(recording: Recording, contract: Contract) -> Recording:
+    """Keep the contract's leads, in its order, as far as the recording has them."""
+    if recording.leads == contract.leads:
+        leads = contract.leads
+    elif not (leads := tuple(lead for lead in contract.leads if lead in recording.leads)):
+        held = ", ".join(recording.leads)
+        raise refuse("lead-missing", recording.path, f"it has {held}", " ".join(contract.leads))
+    if recording.unit != contract.unit:
+        detail = f"{recording.unit}, while the store holds {contract.unit}"
+        raise refuse("unit-unknown", recording.path, detail)
+    if not recording.x.shape[1]:
+        raise refuse("length-zero", recording.path)
+    if leads == recording.leads:
+        return recording
+    rows = [recording.leads.index(lead) for lead in leads]
+    return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=leads)
+
+
+def _spread(rows: NDArray[Any], held: tuple[str, ...], leads: tuple[str, ...]) -> NDArray[Any]:
+    """Put the rows of the leads `held` among `leads`; the others hold zeros."""
+    spread = np.zeros((len(leads), rows.shape[1]), rows.dtype)
+    spread[[leads.index(lead) for lead in held]] = rows
+    return spread
+
+
+def _age(recording: Recording) -> tuple[float | None, tuple[Finding, ...]]:
+    """Ages over 89 identify people and become 90; ages that nobody reaches are dropped."""
+    age, findings = recording.age, recording.findings
+    if age is None or 0 <= age <= OLDEST or age == OLDER:
+        return age, findings
+    if OLDEST < age <= IMPOSSIBLE:
+        return OLDER, (*findings, Finding("age-over-89", recording.path))
+    return None, (*findings, Finding("age-absurd", recording.path))

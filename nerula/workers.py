@@ -1,0 +1,157 @@
+"""Workers: the same function over many tasks, in processes that end when their parent does."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar, cast
+
+from nerula.errors import NerulaError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_PRELOAD = ["nerula.chunks"]
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def available() -> int:
+    """How many processors this process may use."""
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+def spread(
+    work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int
+) -> Iterator[tuple[Task, Result]]:
+    """Yield every task with its result as it is done, in any order. One job needs no process."""
+    if jobs <= 1:
+        for task in tasks:
+            yield task, work(task)
+        return
+    with _processes(work, jobs) as workers:
+        doing: dict[Connection, Task] = {}
+        idle = list(workers)
+        waiting = iter(tasks)
+        while True:
+            for task in _take(waiting, len(idle)):
+                connection = idle.pop()
+                _send(connection, task, workers)
+                doing[connection] = task
+            if not doing:
+                return
+            for ready in wait(list(doing)):
+                connection = cast(Connection, ready)
+                result = _receive(connection, doing[connection], workers)
+                idle.append(connection)
+                yield doing.pop(connection), result
+
+
+def _take(tasks: Iterator[Task], count: int) -> Iterator[Task]:
+    for _, task in zip(range(count), tasks, strict=False):
+        yield task
+
+
+def _send(connection: Connection, task: Any, workers: dict[Connection, BaseProcess]) -> None:
+    try:
+        connection.send(task)
+    except BrokenPipeError:
+        raise _died(workers[connection], task) from None
+
+
+def _receive(connection: Connection, task: Any, workers: dict[Connection, BaseProcess]) -> Any:
+    try:
+        result, error = connection.recv()
+    except (EOFError, ConnectionResetError):
+        raise _died(workers[connection], task) from None
+    if error is not None:
+        raise error
+    return result
+
+
+def _died(worker: BaseProcess, task: Any) -> NerulaError:
+    worker.join(5)
+    return NerulaError(
+        f"A worker process ended with exit code {worker.exitcode} while it prepared {task}.",
+        "The machine may be short of memory: try fewer --jobs. The same command continues.",
+    )
+
+
+@contextmanager
+def _processes(work: Callable[[Any], Any], jobs: int) -> Iterator[dict[Connection, BaseProcess]]:
+    context: Any = get_context(
+        "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    )
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(_PRELOAD)
+    workers: dict[Connection, BaseProcess] = {}
+    try:
+        with _single_threaded(), _nameless_main():
+            for _ in range(jobs):
+                ours, theirs = context.Pipe()
+                worker = context.Process(target=_serve, args=(theirs, work), daemon=True)
+                worker.start()
+                theirs.close()
+                workers[ours] = worker
+        yield workers
+    except BaseException:
+        for worker in workers.values():
+            worker.terminate()
+        raise
+    finally:
+        for connection, worker in workers.items():
+            connection.close()
+            worker.join()
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """One thread per process: the processes are as many as there are processors."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep new processes from running the user's script, or loading the command line, again."""
+    main = sys.modules["__main__"]
+    hidden = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """Do tasks until the parent closes its end, be it on purpose or because it died."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            answer: tuple[Any, BaseException | None] = work(task), None
+        except Exception as error:
+            answer = None, error
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
