@@ -27,7 +27,7 @@ CUTOFF, WIDTH = 0.9, 0.02
 """Anti-alias filter, in Nyquist frequencies: where it halves, standard deviation of its edge."""
 
 _SECTION = 1 << 16  # longer recordings are conditioned in sections of about this many samples
-_LARGEST_RATIO = 10_000
+_LARGEST_RATIO = 100_000
 
 
 def resample(x: Signal, rate: float, target: float) -> Signal:
