@@ -107,4 +107,5 @@ def name_leads(
 
 def millivolts_per(unit: str) -> float | None:
     """Return how many mV one `unit` is, or None where it is no voltage."""
-    return MILLIVOLTS_PER.get(unit.strip())
+    bare = unit.strip()
+    return MILLIVOLTS_PER.get(bare) or MILLIVOLTS_PER.get(bare.lower())

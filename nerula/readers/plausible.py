@@ -41,6 +41,15 @@ def check_rate(rate: float, path: Path) -> tuple[Finding, ...]:
     return () if rate in _RATES else (Finding("rate-unusual", path, f"{rate:g} Hz"),)
 
 
+def whole_rate(rate: float, doubt: float) -> float:
+    """Return the one whole number of Hz within `rate` ± its relative doubt, else `rate` itself.
+
+    Time steps are written with few digits: 0.00278 s is meant to be 360 Hz, not 359.7.
+    """
+    least, most = math.ceil(rate * (1 - doubt)), math.floor(rate * (1 + doubt))
+    return float(least) if least == most else rate
+
+
 def check_scale(scale: Mapping[str, tuple[float, float]], path: Path) -> tuple[Finding, ...]:
     """Refuse scales (mV per step and mV at 0, by lead) that cannot be; return what is odd."""
     for lead, (step, zero) in scale.items():
