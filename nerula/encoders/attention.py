@@ -1,55 +1,126 @@
 """Sliding-window attention in plain PyTorch: forward and backward, CPU and GPU, linear in time.
 
-Time is cut into blocks. A block's queries meet the keys of the block and of as many positions
-before and after it as the window reaches, all blocks in one batched product; a small band, laid
-over the validity of the keys, leaves each query its own window.
+Time is cut into blocks. A block's queries meet the keys of the block and of a halo before and
+after it, all blocks of all heads in one batched product; a bias made of a small band and of the
+validity of the keys leaves each query its own window.
 """
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 32
-"""Queries per block."""
-
-_NEVER = -1e4
+_NEVER = -4096.0
 """Added to the score of a key that must not be seen: its weight is then exactly zero. Finite, so
-that a window without any valid key gives numbers, which the caller's mask takes out, not NaN."""
+that a window without any valid key gives numbers, which the caller's mask takes out, not NaN; and
+no larger, since two of them are added and a softmax on the CPU takes five times as long below
+about -16,000."""
+
+
+def block_length(reach: int) -> int:
+    """Queries per block for windows of `+-reach`; time must be a multiple of it."""
+    return 32 * max(1, math.ceil(reach / 32))
 
 
 def window_bias(valid: Tensor, reach: int, dtype: torch.dtype) -> Tensor:
     """What to add to the scores for windows of `+-reach`, from the validity of keys (B, T).
 
-    T is a multiple of BLOCK. Shape (B * blocks, 1, BLOCK, BLOCK + 2 * reach); every layer at this
-    length can share it.
+    Shape (B * blocks, block, block + 2 * halo), the halo being the reach rounded up to what
+    vector units like. Every layer at this length can share it.
     """
-    query = torch.arange(BLOCK, device=valid.device).unsqueeze(1)
-    key = torch.arange(BLOCK + 2 * reach, device=valid.device)
-    band = (key - reach - query).abs() <= reach
-    keys = F.pad(valid, (reach, reach)).unfold(1, BLOCK + 2 * reach, BLOCK)
-    seen = (keys.flatten(0, 1).unsqueeze(1) & band).unsqueeze(1)
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, _NEVER)
+    block, halo = block_length(reach), 16 * math.ceil(reach / 16)
+    span = block + 2 * halo
+    query = torch.arange(block, device=valid.device).unsqueeze(1) + halo
+    far = (torch.arange(span, device=valid.device) - query).abs() > reach
+    hidden = ~F.pad(valid, (halo, halo)).unfold(1, span, block).flatten(0, 1)
+    band = torch.zeros(far.shape, dtype=dtype, device=far.device).masked_fill_(far, _NEVER)
+    keys = torch.zeros(hidden.shape, dtype=dtype, device=far.device).masked_fill_(hidden, _NEVER)
+    return band + keys.unsqueeze(1)
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
     """Attend within windows: (B, T, 3 * width) queries, keys and values to (B, T, width)."""
-    batch, time, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    blocks, span = time // BLOCK, bias.shape[-1]
-    reach = (span - BLOCK) // 2
-    query, pairs = qkv.split([width, 2 * width], dim=-1)
-    query = query.reshape(batch * blocks, BLOCK, heads, -1).transpose(1, 2)
-    pairs = F.pad(pairs, (0, 0, reach, reach)).unfold(1, span, BLOCK)  # (B, blocks, 2 W, span)
-    pairs = pairs.reshape(batch * blocks, 2, heads, -1, span).transpose(3, 4)
-    key, value = pairs.unbind(1)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    return mixed.transpose(1, 2).reshape(batch, time, width)
+    mixed: Tensor = _WindowAttention.apply(qkv, bias, heads)  # type: ignore[no-untyped-call]
+    return mixed
 
 
 def full_attention(qkv: Tensor, valid: Tensor, heads: int) -> Tensor:
     """Attend to every valid position: (B, T, 3 * width) to (B, T, width)."""
-    parts = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    query, key, value = parts.unbind(0)
-    hidden = torch.zeros(valid.shape, dtype=qkv.dtype, device=qkv.device)
-    bias = hidden.masked_fill_(~valid, _NEVER)[:, None, None, :]
+    batch, time, width = qkv.shape
+    query, key, value = qkv.view(batch, time, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    bias = torch.zeros(valid.shape, dtype=qkv.dtype, device=qkv.device)
+    bias = bias.masked_fill_(~valid, _NEVER)[:, None, None, :]
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    return mixed.transpose(1, 2).flatten(2)
+    return mixed.transpose(1, 2).reshape(batch, time, width // 3)
+
+
+class _WindowAttention(torch.autograd.Function):
+    """softmax(q k^T / sqrt(d) + bias) v, block by block.
+
+    The rows of all recordings lie one after the other, head by head, in one buffer with a halo at
+    its ends. So the keys of all blocks are one overlapping view of it, without a gather. At its
+    ends a recording's window runs into the next recording's or head's rows: the bias of keys
+    beyond a recording makes their weights exactly zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, heads: int) -> Tensor:  # type: ignore[override]
+        batch, time, width = qkv.shape
+        block, span = bias.shape[1:]
+        size = width // (3 * heads)
+        halo = (span - block) // 2 * size
+        buffer = qkv.new_empty(qkv.numel() + 2 * halo)
+        buffer[:halo], buffer[-halo:] = 0, 0
+        rows = buffer[halo:-halo].view(3, heads, batch * time, size)
+        rows.copy_(qkv.view(batch * time, 3, heads, size).permute(1, 2, 0, 3))
+        with torch.autocast(qkv.device.type, enabled=False):
+            query, key, value = _blocks(buffer, block, span, size)
+            scores = torch.bmm(query, key.transpose(1, 2)).view(heads, *bias.shape)
+            torch.add(bias, scores, alpha=size**-0.5, out=scores)
+            weights = torch.softmax(scores, -1).flatten(0, 1)
+            mixed = torch.bmm(weights, value)
+        ctx.save_for_backward(buffer, weights)
+        ctx.shape = (batch, time, 3, heads, size)
+        return mixed.view(heads, batch * time, size).transpose(0, 1).reshape(batch, time, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        buffer, weights = ctx.saved_tensors
+        batch, time, _, heads, size = ctx.shape
+        block, span = weights.shape[1:]
+        query, key, value = _blocks(buffer, block, span, size)
+        out = grads[0].reshape(batch * time, heads, size).transpose(0, 1).reshape(query.shape)
+        given = torch.bmm(out, value.transpose(1, 2))
+        scores = torch._softmax_backward_data(given, weights, -1, weights.dtype)
+        result = out.new_empty(batch * time // block, block, 3, heads, size)
+        parts = (
+            (torch.bmm(scores, key), size**-0.5),
+            (_folded(torch.bmm(scores.transpose(1, 2), query), block), size**-0.5),
+            (_folded(torch.bmm(weights.transpose(1, 2), out), block), 1.0),
+        )
+        for place, (part, factor) in enumerate(parts):
+            by_time = part.unflatten(0, (heads, -1)).permute(1, 2, 0, 3)
+            torch.mul(by_time, factor, out=result[:, :, place])
+        return result.view(batch, time, -1), None, None
+
+
+def _blocks(buffer: Tensor, block: int, span: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Views of the buffer: queries (N, block, size), keys and values (N, span, size)."""
+    halo = (span - block) // 2 * size
+    third = (buffer.numel() - 2 * halo) // 3
+    count = third // (block * size)
+    query = buffer[halo : halo + third].view(count, block, size)
+    steps = (block * size, size, 1)
+    key = buffer.as_strided((count, span, size), steps, third)
+    return query, key, buffer.as_strided((count, span, size), steps, 2 * third)
+
+
+def _folded(windows: Tensor, block: int) -> Tensor:
+    """Add up what overlapping windows (N, span, size) say about each row: (N, block, size)."""
+    halo = (windows.shape[1] - block) // 2
+    rows = windows[:, halo:-halo]
+    rows[1:, :halo] += windows[:-1, -halo:]
+    rows[:-1, -halo:] += windows[1:, :halo]
+    return rows

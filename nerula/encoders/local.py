@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerula.encoders import Encoder, Tokens
-from nerula.encoders.attention import BLOCK, full_attention, window_attention, window_bias
+from nerula.encoders.attention import (
+    block_length,
+    full_attention,
+    window_attention,
+    window_bias,
+)
 
 
 class Convolution(nn.Module):
@@ -58,9 +63,10 @@ class Stem(nn.Module):
             self.mix = Convolution(inputs, outputs, kernel, stride)
         self.norm = nn.LayerNorm(outputs, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Apply to (B, T, C), with the mask (B, T', 1) of the result's positions."""
-        return F.gelu(self.norm(self.mix(x) * mask))
+    def forward(self, x: Tensor, level: "Level") -> Tensor:
+        """Apply to (B, T, C), with the masks of the result's positions."""
+        mixed = self.mix(x)
+        return F.gelu(self.norm(mixed * level.mask(mixed.dtype)))
 
 
 class Block(nn.Module):
@@ -95,27 +101,35 @@ class Block(nn.Module):
             mixed = full_attention(qkv, level.valid, self.heads)
         if self.stride > 1:
             x = F.max_pool1d(x.transpose(1, 2), 3, self.stride, 1).transpose(1, 2)
-        x = (x + self.out(mixed)) * level.mask
+            x = x * level.mask(x.dtype)
+        mixed = self.out(mixed)
+        x = torch.addcmul(x, mixed, level.mask(mixed.dtype))
         return x + self.mlp(x)
 
 
 class Level:
     """The masks of one length: shared by all layers that work at it."""
 
-    def __init__(self, valid: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, valid: Tensor) -> None:
         self.valid = valid
-        self.mask = valid.unsqueeze(-1).to(dtype)
-        self._bias: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._masks: dict[torch.dtype, Tensor] = {}
+        self._biases: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """Ones and zeros (B, T, 1) of the dtype that they are multiplied with."""
+        if dtype not in self._masks:
+            self._masks[dtype] = self.valid.unsqueeze(-1).to(dtype)
+        return self._masks[dtype]
 
     def bias(self, reach: int, dtype: torch.dtype) -> Tensor:
         """The bias of windowed attention."""
-        if (reach, dtype) not in self._bias:
-            self._bias[reach, dtype] = window_bias(self.valid, reach, dtype)
-        return self._bias[reach, dtype]
+        if (reach, dtype) not in self._biases:
+            self._biases[reach, dtype] = window_bias(self.valid, reach, dtype)
+        return self._biases[reach, dtype]
 
     def strided(self, stride: int) -> "Level":
         """The level of a layer with this stride; nearest interpolation."""
-        return self if stride == 1 else Level(self.valid[:, ::stride], self.mask.dtype)
+        return self if stride == 1 else Level(self.valid[:, ::stride])
 
 
 class LocalEncoder(Encoder):
@@ -157,7 +171,7 @@ class LocalEncoder(Encoder):
         for reach, stride in blocks:
             self._see(1, stride)
             self._see(reach or None, 1)
-        self.grid = self.stride * BLOCK
+        self.grid = self.stride * max(block_length(reach) for reach, _ in blocks)
 
     def _see(self, reach: int | None, stride: int) -> None:
         """Account for a layer in what the encoder's tokens can see."""
@@ -174,10 +188,10 @@ class LocalEncoder(Encoder):
         x, valid = F.pad(x, padding), F.pad(valid, padding)
         seen = torch.where(valid, x, 0.0)  # not a product: what is hidden may be NaN
         h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
-        level = Level(valid.any(1), seen.dtype)
+        level = Level(valid.any(1))
         for stem in self.stem:
             level = level.strided(stem.stride)
-            h = stem(h, level.mask)
+            h = stem(h, level)
         h = self.widen(h)
         for block in self.blocks:
             level = level.strided(block.stride)
@@ -205,7 +219,7 @@ class LocalDecoder(nn.Module):
         expansion: int = 4,
     ) -> None:
         super().__init__()
-        self.leads = leads
+        self.leads, self.block = leads, block_length(reach)
         self.enter = nn.Identity() if inputs == width else nn.Linear(inputs, width, bias=False)
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
         self.blocks = nn.ModuleList(Block(width, heads, reach, 1, expansion) for _ in range(depth))
@@ -216,11 +230,12 @@ class LocalDecoder(nn.Module):
         """Decode to (B, L, time)."""
         h = torch.where(tokens.valid.unsqueeze(-1), self.enter(tokens.values), self.hidden)
         length = h.shape[1]
-        h = F.pad(h, (0, 0, 0, -length % BLOCK))
+        h = F.pad(h, (0, 0, 0, -length % self.block))
         there = torch.arange(h.shape[1], device=h.device) < length
-        level = Level(there.expand(h.shape[0], -1), h.dtype)
+        level = Level(there.expand(h.shape[0], -1))
         for block in self.blocks:
             h = block(h, level)
-        taps = self.taps(self.norm(h) * level.mask)[:, :length]
+        h = self.norm(h)
+        taps = self.taps(h * level.mask(h.dtype))[:, :length]
         signal = taps.unflatten(-1, (-1, self.leads)).flatten(1, 2)
         return signal.transpose(1, 2)[..., :time]
