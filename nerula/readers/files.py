@@ -1,0 +1,68 @@
+"""Opening files that nobody has checked yet: regular, bounded, inside their folder."""
+
+import os
+import stat
+from pathlib import Path
+
+from nerula.errors import refuse
+
+LIMIT = 4 << 30
+"""No recording is larger: 24 hours of 12 leads at 1,000 Hz and 24 bits are 3.1 GB."""
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe in place of a file must not hang us
+)
+
+
+_PATH_LIKE = frozenset("/\\:\0")
+
+
+def load(path: str | Path, limit: int = LIMIT, missing: str = "file-missing") -> bytes:
+    """Return the whole content of a regular file of at most `limit` bytes."""
+    try:
+        handle = os.open(path, _FLAGS)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise refuse(missing, Path(path)) from error
+    except (OSError, ValueError) as error:
+        raise refuse("file-unreadable", Path(path), str(error)) from error
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise refuse("file-unreadable", Path(path), "not a regular file")
+        if state.st_size == 0:
+            raise refuse("file-empty", Path(path))
+        if state.st_size > limit:
+            raise refuse("file-too-large", Path(path), f"{state.st_size} bytes, limit {limit}")
+        return _all(handle, state.st_size)
+    except OSError as error:
+        raise refuse("file-unreadable", Path(path), str(error)) from error
+    finally:
+        os.close(handle)
+
+
+def _all(handle: int, size: int) -> bytes:
+    data = os.read(handle, size)
+    if len(data) == size:
+        return data
+    parts = [data]  # one read returns at most 2 GiB
+    while size > (got := sum(map(len, parts))) and (part := os.read(handle, size - got)):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def beside(folder: str, name: str, root: Path | None, source: Path) -> str:
+    """Return the path of `name`, which `source` mentions, below `folder` and inside `root`."""
+    bare = name not in ("", ".", "..") and not _PATH_LIKE.intersection(name)
+    path = f"{folder}/{name}" if folder else name
+    if bare and not os.path.islink(path):  # noqa: PTH114 - one system call in the hot path
+        return path
+    odd = _PATH_LIKE.intersection(name) - {"/"}
+    if odd or not name or name.startswith("/") or not {".", ".."}.isdisjoint(name.split("/")):
+        raise refuse("path-outside", source, repr(name))
+    inside = Path(root if root is not None else folder or ".").resolve()
+    if not Path(path).resolve().is_relative_to(inside):
+        raise refuse("path-outside", source, repr(name))
+    return path

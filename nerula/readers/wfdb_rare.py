@@ -1,0 +1,105 @@
+"""WFDB signals in rare formats, skewed or at several rates, unpacked by the `wfdb` package.
+
+Header, paths, sizes, checksums and units remain ours; the package only turns bytes into numbers.
+"""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula.defects import Finding
+from nerula.errors import MissingExtraError, refuse
+from nerula.readers.files import beside, load
+from nerula.readers.wfdb_doubts import Layout
+from nerula.readers.wfdb_header import Header, Signal
+from nerula.readers.wfdb_signal import BITS
+
+_BITS = BITS | {8: 8, 310: 32 / 3, 311: 32 / 3}
+_FLAC = {508: 8, 516: 16, 524: 24}
+_FLAC_PACKED = 2048
+"""Samples per byte of a flat signal; ECG comes to one or two."""
+_NO_SENTINEL = 8
+_SENTINEL_BITS = BITS | _FLAC | {310: 10, 311: 10}
+
+
+def is_rare(signals: list[Signal]) -> bool:
+    """Whether our own reader leaves the bytes of these signals to the package."""
+    for signal in signals:
+        encoding = signal.encoding
+        if encoding.format not in BITS or encoding.samples_per_frame > 1 or encoding.skew:
+            return True
+    return False
+
+
+def read(
+    header: Header, layout: Layout, path: Path, root: Path | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[str, ...], float, list[Finding]]:
+    """Return mV, validity, leads, rate and findings of the ECG signals of the highest rate."""
+    samples = _unpack(header, path, root)
+    findings = _verify(header, samples, path)
+    numbers = range(len(samples)) if layout.kept is None else layout.kept
+    ecg = list(zip(numbers, layout.leads, strict=True))
+    frames = {number: header.signals[number].encoding.samples_per_frame for number, _ in ecg}
+    fastest = max(frames.values())
+    left_out = [lead for number, lead in ecg if frames[number] < fastest]
+    if left_out:
+        findings.append(Finding("signals-left-out", detail=f"slower: {', '.join(left_out)}"))
+    ecg = [(number, lead) for number, lead in ecg if frames[number] == fastest]
+    chosen = [number for number, _ in ecg]
+    digital = np.stack([samples[number] for number in chosen])
+    x = ((digital - layout.baseline[chosen]) / layout.gain[chosen]).astype(np.float32)
+    valid = digital != np.array([[_sentinel(header.signals[number])] for number in chosen])
+    x[~valid] = 0
+    return x, valid, tuple(lead for _, lead in ecg), header.rate * fastest, findings
+
+
+def _sentinel(signal: Signal) -> int:
+    form = signal.encoding.format
+    return -(1 << (_SENTINEL_BITS[form] - 1)) if form != _NO_SENTINEL else -(1 << 62)
+
+
+def _verify(header: Header, samples: list[NDArray[np.int64]], path: Path) -> list[Finding]:
+    """Refuse wrong checksums; the package cuts what precedes a skewed signal, which they cover."""
+    if any(signal.encoding.skew for signal in header.signals):
+        return [Finding("checksum-absent", detail="a skewed signal cannot be verified")]
+    for signal, values in zip(header.signals, samples, strict=True):
+        found = int(values.sum()) & 0xFFFF
+        if signal.checksum is not None and signal.checksum != found:
+            detail = f"{found}, declared {signal.checksum}"
+            raise refuse("checksum-wrong", path, detail, signal.encoding.description)
+    return []
+
+
+def _unpack(header: Header, path: Path, root: Path | None) -> list[NDArray[np.int64]]:
+    """Return every signal's samples as whole numbers, at its own rate."""
+    for file, group in groupby(header.signals, lambda signal: signal.file):
+        _check_size(list(group), beside(str(path.parent), file, root, path), header, path)
+    try:
+        import wfdb
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: this rare variant of WFDB", "wfdb") from error
+    try:
+        record = wfdb.rdrecord(
+            str(path.with_suffix("")), physical=False, smooth_frames=False, return_res=64
+        )
+        samples = [np.asarray(signal, np.int64) for signal in record.e_d_signal]
+    except Exception as error:  # the package raises whatever it stumbles over
+        raise refuse("format-malformed", path, f"{type(error).__name__}: {error}"[:200]) from error
+    frames = [signal.encoding.samples_per_frame for signal in header.signals]
+    lengths = {len(s) / f for s, f in zip(samples, frames, strict=False)}
+    if len(samples) != len(frames) or len(lengths) != 1 or lengths == {0}:
+        raise refuse("format-malformed", path, "its signals differ in length")
+    return samples
+
+
+def _check_size(signals: list[Signal], source: str, header: Header, path: Path) -> None:
+    """Refuse a file that cannot hold what its header declares."""
+    form = signals[0].encoding.format
+    if form not in _BITS and form not in _FLAC:
+        raise refuse("format-unsupported", path, f"signal format {form}")
+    held = len(load(source, missing="data-missing")) - signals[0].encoding.offset
+    values = (header.length or 1) * sum(s.encoding.samples_per_frame for s in signals)
+    if values > held * (8 / _BITS[form] if form in _BITS else _FLAC_PACKED):
+        raise refuse("data-truncated", Path(source), f"{values} values declared")
