@@ -33,6 +33,8 @@ def merge(store: Path, shards: list[Path]) -> int:
     if (store / INDEX).exists():
         raise UsageError(f"{store} is a finished store already.", "Name a new folder.")
     first = opened[0]
+    if not any(map(len, opened)):
+        raise UsageError("None of the shards holds a recording: there is nothing to merge.")
     with workplace.claimed(store) as place:
         place.keep_plan({"asked": {"merge": [held.digest for held in opened]}})
         facts = {"asked": first.facts["asked"], "source": first.facts["source"], "shard": None}

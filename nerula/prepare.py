@@ -93,6 +93,9 @@ def prepare(
     from nerula.readers.source import Hints
     from nerula.workers import available
 
+    for name, number in (("jobs", jobs), ("limit", limit)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{name} {number} is not a number above 0.")
     named = _names(source_leads)
     options = Options(
         leads=_canonical(_names(leads)),
@@ -175,10 +178,11 @@ def make_store(source: "Source", store: Path, options: Options, jobs: int = 1) -
         _refuse_other(store, request, facts)
         summary.say_finished(Store.open(store))
         return
+    found = request.entries
     with workplace.claimed(store) as place, _full_disk_explained(store):
         contract = _contract(request, place, jobs)
         _publish(_prepare_parts(request, contract, place, jobs), request, place)
-    summary.show(Store.open(store), found=request.entries)
+    summary.show(Store.open(store), found)
 
 
 def _refuse_other(store: Path, request: Request, facts: dict[str, Any]) -> None:
@@ -284,7 +288,7 @@ def _publish(preparation: "Preparation", request: Request, place: "Workplace") -
                 reasons.update(row[2] for row in refusals)
                 yield batch, refusals
             sizes.append((kept, refused))
-        if not any(kept for kept, _ in sizes):
+        if not request.shard and not any(kept for kept, _ in sizes):
             place.clear()  # starting again must look at the files again
             why = ", ".join(f"{count} {code}" for code, count in reasons.most_common())
             raise NerulaError(f"No recording of {request.source.root} can be used: {why}.")

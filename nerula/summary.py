@@ -95,20 +95,23 @@ def facts(store: Store, found: int) -> list[tuple[str, str]]:
     lines = [("found", f"{found:,} recordings"), ("read", f"{len(store):,}")]
     lines.append(("quarantined", f"{sum(refused.values()):,}{_listed(refused)}"))
     lines.append(("store", f"{' '.join(contract.leads)} at {contract.rate:g} Hz{band}"))
-    seconds = store.lengths / contract.rate
-    lines.append(("signal", f"{seconds.sum() / 3600:,.1f} hours per lead"))
-    lines.append(("source rate", _histogram(store.column("source_rate"), "Hz")))
-    lines.append(("length", _histogram(seconds, "s")))
-    lines.append(("leads", _leads(store)))
-    lines.append(
-        ("valid", f"{_share(store.column('valid').mean())} of the samples of these leads")
-    )
-    lines += _people(store)
-    lines += _findings(store)
+    return lines + (_content(store) if len(store) else [])
+
+
+def _content(store: Store) -> list[tuple[str, str]]:
+    seconds = store.lengths / store.contract.rate
     size = sum(store.facts["files"].values())
-    lines.append(("size", f"{size / 1e6:,.1f} MB in {escape(str(store.path))}"))
-    lines.append(("digest", store.digest))
-    return lines
+    return [
+        ("signal", f"{seconds.sum() / 3600:,.1f} hours per lead"),
+        ("source rate", _histogram(store.column("source_rate"), "Hz")),
+        ("length", _histogram(seconds, "s")),
+        ("leads", _leads(store)),
+        ("valid", f"{100 * store.column('valid').mean():.2f} % of the samples of these leads"),
+        *_people(store),
+        *_findings(store),
+        ("size", f"{size / 1e6:,.1f} MB in {store.path}"),
+        ("digest", store.digest),
+    ]
 
 
 def _people(store: Store) -> list[tuple[str, str]]:
@@ -172,12 +175,8 @@ def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.2f} %"
-
-
 def _histogram(values: NDArray[Any], unit: str) -> str:
-    """Single values where there are few, ten equal bins as a bar where there are many."""
+    """Single values where there are few, equal bins as bars where there are many."""
     single, counts = np.unique(np.round(values, 3), return_counts=True)
     if len(single) <= 4:
         pairs = zip(single, counts, strict=True)
