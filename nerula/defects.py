@@ -371,6 +371,12 @@ _DEFECTS = [
         "Download the missing files.",
     ),
     Defect(
+        "table-row-missing",
+        _WARNING,
+        "the data set's table says nothing of this recording",
+        "Its labels and fold stay empty; download the table again.",
+    ),
+    Defect(
         "identifier-removed",
         _NOTE,
         "names, dates or free text were found and left out",
