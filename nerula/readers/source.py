@@ -37,8 +37,15 @@ NO_HINTS = Hints()
 class Source(Protocol):
     """A folder or file with recordings. Instances are small and can be sent to other processes."""
 
-    kind: str
-    root: Path
+    @property
+    def kind(self) -> str:
+        """What it was recognised as."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """The folder that no file of the source lies outside of."""
+        ...
 
     @property
     def leads(self) -> tuple[str, ...] | None:
