@@ -22,25 +22,43 @@ _PATH_LIKE = frozenset("/\\:\0")
 
 def load(path: str | Path, limit: int = LIMIT, missing: str = "file-missing") -> bytes:
     """Return the whole content of a regular file of at most `limit` bytes."""
+    handle, size = _open(path, limit, missing)
+    try:
+        return _all(handle, size)
+    except OSError as error:
+        raise refuse("file-unreadable", Path(path), str(error)) from error
+    finally:
+        os.close(handle)
+
+
+def head(path: str | Path, length: int, limit: int = 1 << 62) -> tuple[bytes, int]:
+    """Return the first bytes of a regular file, and how many it has."""
+    handle, size = _open(path, limit, "file-missing")
+    try:
+        return _all(handle, min(length, size)), size
+    except OSError as error:
+        raise refuse("file-unreadable", Path(path), str(error)) from error
+    finally:
+        os.close(handle)
+
+
+def _open(path: str | Path, limit: int, missing: str) -> tuple[int, int]:
+    """Open a regular file that is neither empty nor too large; return its handle and size."""
     try:
         handle = os.open(path, _FLAGS)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise refuse(missing, Path(path)) from error
     except (OSError, ValueError) as error:
         raise refuse("file-unreadable", Path(path), str(error)) from error
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise refuse("file-unreadable", Path(path), "not a regular file")
-        if state.st_size == 0:
-            raise refuse("file-empty", Path(path))
-        if state.st_size > limit:
-            raise refuse("file-too-large", Path(path), f"{state.st_size} bytes, limit {limit}")
-        return _all(handle, state.st_size)
-    except OSError as error:
-        raise refuse("file-unreadable", Path(path), str(error)) from error
-    finally:
-        os.close(handle)
+    state = os.fstat(handle)
+    if stat.S_ISREG(state.st_mode) and 0 < state.st_size <= limit:
+        return handle, state.st_size
+    os.close(handle)
+    if not stat.S_ISREG(state.st_mode):
+        raise refuse("file-unreadable", Path(path), "not a regular file")
+    if state.st_size == 0:
+        raise refuse("file-empty", Path(path))
+    raise refuse("file-too-large", Path(path), f"{state.st_size} bytes, limit {limit}")
 
 
 def _all(handle: int, size: int) -> bytes:
