@@ -46,6 +46,12 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named sets of arguments, such as the published ones."""
 
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Options of the loop that belong to a preset, such as its learning rate."""
+
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Attributes (modules) that only training needs: a saved model has None in their place."""
+
     needs: Needs = Needs()
     """What this method, as configured, asks of the data."""
 

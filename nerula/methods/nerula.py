@@ -83,6 +83,11 @@ class Nerula(Method):
         },
     }
 
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"lr": 1e-4, "weight_decay": 0.0},
+    }
+    training_only = ("projection", "predictor", "target")
+
     def __init__(
         self,
         *,
