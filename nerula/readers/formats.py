@@ -16,10 +16,11 @@ SUFFIXES = {
     ".edf": "edf", ".bdf": "edf",
     ".dcm": "dicom", ".dicom": "dicom",
     ".xml": "xml", ".aecg": "xml",
-    ".csv": "table", ".tsv": "table", ".npy": "table", ".npz": "table",
+    ".csv": "table", ".tsv": "table",
+    ".npy": "array", ".npz": "array",
     ".scp": "scp",
 }  # fmt: skip
-FORMATS = ("wfdb", "mat", "edf", "dicom", "xml", "table")
+FORMATS = ("wfdb", "mat", "edf", "dicom", "xml", "table", "array")
 """Kinds of files that are read; `scp` is known in order to be refused by name."""
 
 _BESIDE = """
@@ -37,7 +38,7 @@ _ECG_XML = re.compile(rb"AnnotatedECG|RestingECG|StressECG|MuseInfo|PatientDemog
 
 
 _TELLS: tuple[tuple[str, Callable[[bytes], object]], ...] = (
-    ("table", lambda head: head.startswith(b"\x93NUMPY")),
+    ("array", lambda head: head.startswith(b"\x93NUMPY")),
     ("edf", lambda head: head.startswith((b"0       ", b"\xffBIOSEMI"))),
     ("dicom", lambda head: head[128:132] == b"DICM"),
     ("scp", lambda head: head[16:22] == b"SCPECG"),
