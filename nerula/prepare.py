@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -268,8 +268,9 @@ def _prepare_parts(
                 else:
                     yield chunk
 
-        for chunk, _ in spread(preparation, to_do(), jobs):
-            advance(len(chunk.entries))
+        with closing(spread(preparation, to_do(), jobs)) as results:
+            for chunk, _ in results:
+                advance(len(chunk.entries))
     return preparation
 
 

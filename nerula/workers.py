@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
@@ -28,7 +28,7 @@ def available() -> int:
 
 def spread(
     work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int
-) -> Iterator[tuple[Task, Result]]:
+) -> Generator[tuple[Task, Result], None, None]:
     """Yield every task with its result as it is done, in any order. One job needs no process."""
     if jobs <= 1:
         for task in tasks:

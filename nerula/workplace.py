@@ -80,6 +80,11 @@ class Workplace:
             (joined / name).replace(self.store / name)
         self.clear()
 
+    def sweep(self) -> None:
+        """Remove files that a process had just begun to write when it was ended."""
+        for partial in self.folder.rglob("*.partial"):
+            partial.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove everything unfinished."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -97,8 +102,10 @@ def claimed(store: Path) -> Iterator[Workplace]:
     except Timeout:
         raise UsageError(f"Another process is preparing {store} right now.") from None
     try:
+        workplace.sweep()
         yield workplace
     finally:
+        workplace.sweep()
         lock.release()
 
 
