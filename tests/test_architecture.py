@@ -34,7 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": GROUND | {"contract"},
     "writer": GROUND | {"contract", "files", "store"},
     "plot": GROUND,
-    "fetch": GROUND,
+    "fetch": GROUND | {"archive", "download", "publishers"},
+    "archive": GROUND | {"files"},
+    "download": GROUND | {"__init__"},
+    "publishers": set(),
     "augment": set(),
     "loss": set(),
     "encoders": {"augment"},
@@ -44,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
 
-TORCH_FREE = NUMERIC | {"plot", "fetch", "cli", "__init__", "check", "prepare", "merge"}
+TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
+TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 
