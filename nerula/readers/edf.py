@@ -205,8 +205,9 @@ def _identity(
     if set(header.recording.split()) - {"Startdate", "X"}:
         removed.append("recording identification")
     if not header.plus or len(words) < 4:
-        removed += ["patient identification"] if words else []
-        return pseudonym(header.patient), None, None, tuple(removed), ()
+        known = pseudonym(header.patient) if set(words) - {"X"} else None
+        removed += ["patient identification"] if known else []
+        return known, None, None, tuple(removed), ()
     said = dict(zip(("code", "sex", "birthdate", "name"), words, strict=False))
     if len(words) > 4:
         said["additional"] = words[4]
