@@ -320,6 +320,12 @@ _DEFECTS = [
         "Electrodes or names may be swapped; check before training.",
     ),
     Defect(
+        "einthoven-inexact",
+        _NOTE,
+        "limb leads obey Einthoven's law only roughly",
+        "Nothing to do; they may have been filtered or digitised apart.",
+    ),
+    Defect(
         "leads-identical",
         _WARNING,
         "two leads carry the same signal",
