@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nerula.bundle import load
     from nerula.errors import NerulaError
     from nerula.recording import Recording
 
@@ -16,9 +17,10 @@ __version__ = "0.1.0"
 _WHERE = {
     "NerulaError": "nerula.errors",
     "Recording": "nerula.recording",
+    "load": "nerula.bundle",
 }
 
-__all__ = ["NerulaError", "Recording", "__version__"]
+__all__ = ["NerulaError", "Recording", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ _VERBS = {
     "check": ("nerula.check:check", "Quality and leakage gate: what is wrong, where, what to do."),
     "prepare": ("nerula.prepare:prepare", "Turn any supported source into a store."),
     "merge": ("nerula.merge:merge", "Join the shards of `prepare --shard i/n` into one store."),
+    "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

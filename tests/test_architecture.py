@@ -20,7 +20,7 @@ MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
 # A room may import what it lists, and itself. A room is a module or a folder of the package.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"errors", "recording", "model"},
+    "__init__": {"errors", "recording", "bundle"},
     "defects": set(),
     "errors": {"defects"},
     "recording": {"defects"},

@@ -1,0 +1,199 @@
+"""Bundle: the folder of a model, written whole and loaded strictly.
+
+    model.safetensors   the tensors that using the model needs
+    config.json         method, arguments, preprocessing contract, provenance, digest, fingerprint
+    README.md           the model card
+
+Every tensor has to be there under its name, in its shape, with the bits that were written, and the
+embedding of a probe recording has to come out as it did after the training.
+"""
+
+import inspect
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nerula import __version__, sample
+from nerula.cards import card
+from nerula.contract import Contract
+from nerula.errors import NerulaError, UsageError
+from nerula.files import write_whole
+from nerula.method import Method
+from nerula.methods import METHODS, find
+from nerula.model import Model
+from nerula.recording import Recording
+from nerula.run import MODEL, digest, read_tensors, trouble, write_tensors
+from nerula.schema import CARD, CONFIG, TENSORS, Config
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Models that Nerula brings along, by name."""
+TOLERANCE = 1e-3
+"""How far the probe's embedding may be from the stored one, relative to its length."""
+LARGEST = 1 << 16
+"""No whole number among a method's arguments is meant to be larger."""
+SHOWN = 5
+"""How many wrong tensors an error names."""
+
+
+def load(name: Path | str, *, device: str = "cpu", method: type[Method] | None = None) -> Model:
+    """Load a model: its folder, a run's folder, or the name of one that Nerula brings along.
+
+    `method` is the class of a method of your own: a model's config never imports code by itself.
+    """
+    folder = _found(name)
+    config = Config.read(folder)
+    kind, arguments = _kind(folder, config, method)
+    with torch.device("meta"):  # shapes only: no config can ask for terabytes
+        expected = _build(kind, arguments).state_dict()
+    tensors, _ = read_tensors(folder / TENSORS)
+    _compare(folder / TENSORS, expected, tensors)
+    if digest(tensors) != config.tensors:
+        raise NerulaError(
+            f"{folder / TENSORS} does not belong to the {CONFIG} beside it: its digest differs.",
+            "Copy the whole folder again.",
+        )
+    built = _build(kind, arguments)
+    built.load_state_dict(tensors)
+    model = Model(built.to(device), config.contract, config.window, config)
+    _recognise(folder, model, config)
+    return model
+
+
+def save(
+    folder: Path,
+    method: Method,
+    *,
+    name: str,
+    arguments: Mapping[str, Any],
+    contract: Contract,
+    window: int,
+    training: Mapping[str, Any],
+    half: bool = False,
+) -> None:
+    """Write a model's folder; with `half` its weights are rounded to 16 bits."""
+    written = _build(type(method), arguments)
+    trained = method.state_dict()
+    tensors = {key: trained[key] for key in written.state_dict()}
+    if half:
+        tensors = {
+            key: one.half() if one.is_floating_point() else one for key, one in tensors.items()
+        }
+    written.load_state_dict(tensors)
+    z = embed_probe(Model(written, contract, window))
+    config = Config(
+        method=name,
+        arguments=dict(arguments),
+        contract=contract,
+        window=window,
+        dimensions=len(z),
+        tensors=digest(tensors),
+        fingerprint=tuple(float(value) for value in z),
+        training=dict(training),
+        nerula=__version__,
+    )
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_tensors(partial / TENSORS, tensors, {})
+        write_whole(partial / CARD, card(config))
+        config.write(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        raise trouble(folder, error) from error
+
+
+def embed_probe(model: Model) -> NDArray[np.float32]:
+    """The embedding of the first recording of the bundled sample, the same for every lead."""
+    ecg, leads = sample.load(), model.contract.leads
+    x = np.repeat(ecg.x[0], len(leads), axis=0)
+    probe = Recording("probe", x, ecg.rate, leads, np.ones(x.shape, np.bool_))
+    return next(model.embed_recordings([probe])).mean()
+
+
+def _found(name: Path | str) -> Path:
+    """The folder of a model, of the model of a run, or of a model that Nerula brings along."""
+    for folder in (Path(name), Path(name) / MODEL, WEIGHTS / str(name)):
+        if (folder / CONFIG).is_file() and (folder / TENSORS).exists():
+            return folder
+    bundled = ", ".join(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}")))
+    raise NerulaError(
+        f"{name} is no model.",
+        "Give the folder of a model or of a run that has ended"
+        + (f", or one of these: {bundled}." if bundled else "."),
+    )
+
+
+def _kind(
+    folder: Path, config: Config, method: type[Method] | None
+) -> tuple[type[Method], dict[str, Any]]:
+    """The class that a config names, and the arguments for it."""
+    if method is None and config.method not in METHODS:
+        raise UsageError(
+            f"{folder} holds a model of the method {config.method!r}, which is not one of ours.",
+            "If you trust it: nerula.load(..., method=TheClass).",
+        )
+    kind = method or find(config.method)
+    differing = set(inspect.signature(kind).parameters) ^ set(config.arguments)
+    if differing:
+        names = ", ".join(sorted(differing))
+        raise NerulaError(f"{folder / CONFIG}: arguments missing or unknown: {names}.")
+    arguments = {name: _frozen(value) for name, value in config.arguments.items()}
+    for name, value in arguments.items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise NerulaError(f"{folder / CONFIG}: {name} = {value} cannot be meant.")
+    return kind, arguments
+
+
+def _build(kind: type[Method], arguments: Mapping[str, Any]) -> Method:
+    """A method without the parts that only its training needs."""
+    try:
+        method = kind(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NerulaError(f"{kind.__name__} cannot be built: {error}") from error
+    for part in kind.training_only:
+        if getattr(method, part, None) is not None:
+            setattr(method, part, None)
+    return method
+
+
+def _compare(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are missing, unknown, or of another shape or kind, by name."""
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} is unknown" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        want, have = expected[name], found[name]
+        if want.shape != have.shape:
+            wrong.append(f"{name} is {tuple(have.shape)} instead of {tuple(want.shape)}")
+        elif want.is_floating_point() != have.is_floating_point():
+            wrong.append(f"{name} is {have.dtype} instead of {want.dtype}")
+    if wrong:
+        more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise NerulaError(
+            f"{path} is not what its config describes: {', '.join(sorted(wrong)[:SHOWN])}{more}."
+        )
+
+
+def _recognise(folder: Path, model: Model, config: Config) -> None:
+    """Compare the embedding of the probe recording with the stored one."""
+    stored = np.array(config.fingerprint, np.float32)
+    z = embed_probe(model)
+    same = z.shape == stored.shape
+    apart = float(np.linalg.norm(z - stored) / np.linalg.norm(stored)) if same else np.inf
+    if not apart <= TOLERANCE:
+        raise NerulaError(
+            f"{folder} gives another embedding for the probe recording than when it was written "
+            f"(relative difference {apart:.2g}): what computes it here is not what trained it.",
+            f"It was written by Nerula {config.nerula}; this is {__version__}.",
+        )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

@@ -1,0 +1,73 @@
+"""Display: what a person sees of a training, on a terminal or in a log file."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """A progress bar on a terminal, a line per epoch elsewhere; a collapse is shouted."""
+
+    def __init__(self, console: Console, steps: int, done: int) -> None:
+        self._console, self._shouted = console, False
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID = self._progress.add_task(
+            "", total=steps, completed=done, epoch=0, text=""
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, rows: list[dict[str, Any]]) -> None:
+        """Show the newest lines of metrics.jsonl."""
+        last = rows[-1]
+        text = f"loss {last['loss']:.4f}  {last['recordings_per_second']:.0f} recordings/s"
+        self._progress.update(
+            self._task, completed=last["step"], epoch=last["epoch"] + 1, text=text
+        )
+        for row in rows:
+            if "embedding_rank" in row:
+                self._epoch(row)
+
+    def _epoch(self, row: dict[str, Any]) -> None:
+        """Print a line at the end of an epoch."""
+        own = {"step", "epoch", "lr", "loss", "norm", "recordings_per_second", "collapsed"}
+        parts = "  ".join(
+            f"{name} {value:.4g}"
+            for name, value in row.items()
+            if name not in own and not name.startswith("embedding")
+        )
+        self._console.print(
+            f"epoch {row['epoch'] + 1}  loss {row['loss']:.4f}  [dim]{escape(parts)}[/]  "
+            f"embeddings: rank {row['embedding_rank']:.1f}, spread {row['embedding_spread']:.3f}  "
+            f"{row['recordings_per_second']:.0f} recordings/s",
+            highlight=False,
+        )
+        if row.get("collapsed") and not self._shouted:
+            self._shouted = True
+            self._console.print(
+                "[bold white on red] COLLAPSED [/] [bold red]The embeddings of different "
+                f"recordings are nearly the same (effective rank {row['embedding_rank']:.2f}, "
+                f"spread {row['embedding_spread']:.4f}). This model will be worth nothing: stop "
+                "it, and change the loss weights or the learning rate.[/]"
+            )

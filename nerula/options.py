@@ -1,0 +1,138 @@
+"""The options of `pretrain`: those of the loop, which every method shares, and a method's own."""
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from nerula.errors import UsageError
+
+if TYPE_CHECKING:
+    from nerula.method import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of the loop, the same for every method.
+
+    Arguments
+    ---------
+    epochs: passes over the recordings.
+    batch: recordings per step, over all ranks.
+    lr: highest learning rate; after the warm-up it falls to 0 along a cosine.
+    warmup: share of the steps in which the learning rate rises.
+    weight_decay: AdamW's, on matrices only; with 0 it is Adam.
+    beta2: AdamW's memory of squared gradients.
+    clip: largest norm of the gradient; 0 does not clip.
+    seed: of the first weights, the order, the crops, the masks.
+    folds: which folds to train on, such as 1-8, 1,3 or all; recordings without a fold are taken.
+    window: seconds per window; a random crop of longer recordings, shorter ones are padded.
+    leads: which of the store's leads, such as II or I,V2; all of them where it is empty.
+    precision: bf16 computes matrix products in bfloat16, fp32 everything in float32; auto takes
+        bf16 where the processor has instructions for it.
+    device: auto, cpu, cuda or cuda:1; auto takes an accelerator where there is one.
+    threads: of the CPU; 0 takes all cores.
+    compile: let torch compile the method; pays in long trainings.
+    checkpoint_minutes: time between two checkpoints.
+    checkpoint_steps: steps between two checkpoints; 0 leaves it to the clock.
+    """
+
+    epochs: int = 30
+    batch: int = 128
+    lr: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    beta2: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    folds: str = "1-8"
+    window: float = 10.24
+    leads: str = ""
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    compile: bool = False
+    checkpoint_minutes: float = 2.0
+    checkpoint_steps: int = 0
+
+
+LOOP = {field.name: field for field in fields(Options)}
+
+
+def split(
+    kind: "type[Method]", preset: str | None, given: Mapping[str, Any]
+) -> tuple[Options, dict[str, Any]]:
+    """Part what was given into the loop's options and all arguments of the method.
+
+    A preset's values stand in for the defaults of both.
+    """
+    own = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
+    for name in given:
+        if name not in own and name not in LOOP:
+            near = difflib.get_close_matches(name, [*own, *LOOP], 1)
+            raise UsageError(
+                f"{kind.__name__} has no option {name!r}.",
+                f"Did you mean {near[0]!r}?" if near else "",
+            )
+    if preset is not None and preset not in kind.presets:
+        names = ", ".join(sorted(kind.presets)) or "none"
+        raise UsageError(f"{kind.__name__} has no preset {preset!r}.", f"Known: {names}.")
+    loop = dict(kind.recipes.get(preset, {})) if preset else {}
+    arguments = own | (dict(kind.presets[preset]) if preset else {})
+    for name, value in given.items():
+        (loop if name in LOOP else arguments)[name] = value
+    return Options(**loop), arguments
+
+
+def command_line(kind: "type[Method]", name: str) -> list[inspect.Parameter]:
+    """Every option as a parameter that the command line understands, with its help."""
+    hints, loop_hints = get_type_hints(kind.__init__), get_type_hints(Options)
+    help_, loop_help = _described(kind.__doc__), _described(Options.__doc__)
+    loop = Group("Training", sort_key=1)
+    own = Group(f"Method {name}", sort_key=2)
+    options = [
+        _option(one, loop_hints[one], field.default, loop_help.get(one, ""), loop)
+        for one, field in LOOP.items()
+    ]
+    if kind.presets:
+        chosen = f"a named set of arguments: {', '.join(sorted(kind.presets))}"
+        options.insert(0, _option("preset", str | None, None, chosen, own))
+    return options + [
+        _option(one.name, hints[one.name], one.default, help_.get(one.name, ""), own)
+        for one in inspect.signature(kind).parameters.values()
+        if one.name not in LOOP
+    ]
+
+
+def _option(name: str, hint: Any, default: Any, text: str, group: Group) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    how = Parameter(help=text, group=group)
+    if get_origin(hint) is Sequence:
+        shown = json.dumps(default)[1:-1]
+        how = Parameter(help=text, group=group, converter=_numbers, show_default=lambda _: shown)
+        hint = str  # one word, which the converter reads
+    return inspect.Parameter(name, kind, default=default, annotation=Annotated[hint, how])
+
+
+def _numbers(_: Any, tokens: Sequence[Any]) -> Any:
+    """Read "15,30" or "[24,2],[48,2]" as tuples of numbers."""
+    try:
+        return _frozen(json.loads(f"[{tokens[0].value}]"))
+    except ValueError:
+        raise ValueError("write numbers with commas, as in 15,30 or [32,2],[64,2]") from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+
+
+def _described(text: str | None) -> dict[str, str]:
+    """The lines "name: what it is" below "Arguments" in a docstring."""
+    _, _, listed = inspect.cleandoc(text or "").partition("Arguments\n---------\n")
+    joined = re.sub(r"\n +", " ", listed).splitlines()
+    return {name: meaning for line in joined for name, _, meaning in [line.partition(": ")]}

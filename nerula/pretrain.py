@@ -1,0 +1,209 @@
+"""The verb `pretrain`: a method, a store and a folder to a trained model."""
+
+import inspect
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # before torch: huge pages, fewer page faults
+
+import torch
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+
+from nerula import __version__
+from nerula.batches import Batches
+from nerula.bundle import save
+from nerula.display import Display
+from nerula.errors import NerulaError
+from nerula.machine import Machine
+from nerula.methods import METHODS, find
+from nerula.options import command_line, split
+from nerula.ranks import Ranks
+from nerula.run import CONFIG, MODEL, Run, read_json
+from nerula.store import Store
+from nerula.train import train
+
+STOPPED = 143
+"""Exit code of a training that was told to stop: 128 + SIGTERM."""
+
+
+def pretrain(
+    method: str, store: Path, run: Path, *, preset: str | None = None, **options: Any
+) -> int:
+    """Train METHOD on STORE; everything goes into the folder RUN, and the model into RUN/model.
+
+    `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. A
+    run that was interrupted, by whatever, is continued by the same call. Returns an exit code.
+    """
+    kind, data = find(method), Store.open(store)
+    loop, arguments = split(kind, preset, options)
+    leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
+    if "leads" in arguments:
+        arguments["leads"] = len(leads)
+    machine = Machine.chosen(loop)
+    if (run / CONFIG).exists():
+        machine = Machine(**read_json(run / CONFIG)["machine"])
+    ranks = Ranks.join(machine.device)
+    try:
+        device = machine.enter(ranks.local)
+        torch.manual_seed(loop.seed)
+        model = kind(**arguments).to(device)
+        share = (ranks.rank, ranks.world)
+        batches = Batches(data, model.needs, loop, device, leads=leads, share=share)
+        work = partial(train, model, batches, loop, run, bf16=machine.bf16, ranks=ranks)
+        if ranks.rank:
+            ranks.wait()
+            work()
+            return 0
+        config = {
+            "method": method,
+            "arguments": arguments,
+            "options": asdict(loop),
+            "machine": asdict(machine),
+            "store": {"path": str(store), "digest": data.digest, "recordings": len(batches.index)},
+        }
+        with Run(run, config) as record:
+            ranks.wait()
+            command = _command(method, store, run, preset, options)
+            record.note(command=command, nerula=__version__, machine=machine.facts())
+            if not _finished(record, work, batches.steps):
+                return STOPPED
+            save(
+                run / MODEL,
+                model,
+                name=method,
+                arguments=arguments,
+                contract=replace(data.contract, leads=leads),
+                window=batches.window,
+                training=_provenance(record, config),
+            )
+            record.note(status="finished", problem=None)
+            _farewell(record, store)
+            return 0
+    finally:
+        ranks.leave()
+
+
+def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:
+    """Train, and write down how it went; False where somebody stopped it."""
+    record.note(status="training", problem=None, steps=steps)
+    console = Console()
+    try:
+        with Display(console, steps, record.state.get("step", 0)) as display:
+            step = work(run=record, show=display.show)
+    except (NerulaError, MemoryError, RuntimeError) as error:
+        problem = _out_of_memory(error) or error
+        with suppress(NerulaError):  # the disk may be full
+            record.note(status="failed", problem=str(problem))
+        raise problem from error
+    if step < steps:
+        record.note(status="stopped")
+        console.print(f"Stopped after step {step} of {steps}; the same command continues.")
+    return step == steps
+
+
+def _out_of_memory(error: Exception) -> NerulaError | None:
+    """What to say where memory was too small."""
+    text = str(error).lower()
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
+        "allocate memory" not in text and "out of memory" not in text
+    ):
+        return None
+    return NerulaError(
+        "Out of memory.",
+        "The run keeps its last checkpoint, but cannot change its batch: start another with a "
+        "smaller --batch.",
+    )
+
+
+def _provenance(record: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model comes from, for its config and its card."""
+    last = [row for row in record.rows() if "embedding_rank" in row][-1]
+    measured = {name: last[name] for name in last if name not in ("epoch", "lr", "step")}
+    return {
+        "data": {"store": config["store"]["digest"], "recordings": config["store"]["recordings"]},
+        "command": record.state["command"],
+        "options": config["options"],
+        "machine": record.state["machine"],
+        "seconds": record.state["seconds"],
+        "steps": record.state["steps"],
+        "collapsed": bool(record.state.get("collapsed")),
+        "last epoch": measured,
+    }
+
+
+def _farewell(record: Run, store: Path) -> None:
+    console = Console()
+    state, model = record.state, record.folder / MODEL
+    if state.get("collapsed"):
+        console.print(
+            "[bold white on red] COLLAPSED [/] [bold red]The model was written, but it tells "
+            "recordings hardly apart.[/]"
+        )
+    console.print(f"{state['steps']} steps in {state['seconds']:.0f} s: {escape(str(model))}")
+    out = record.folder / "embeddings.npy"
+    console.print(f"Next: nerula embed {model} {store} {out}", markup=False, highlight=False)
+
+
+def _command(
+    method: str, store: Path, run: Path, preset: str | None, options: Mapping[str, Any]
+) -> str:
+    """The command line that asks for the same."""
+    words = ["nerula", "pretrain", method, str(store), str(run)]
+    words += ["--preset", preset] if preset else []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, list | tuple):
+            words += [flag, json.dumps(value, separators=(",", ":"))[1:-1]]
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+# --- the command line ------------------------------------------------------------------------
+
+app = App(name="pretrain", help_flags=[], version_flags=[])
+"""What `nerula.cli` calls: the options depend on the method, so it is read first."""
+
+
+@app.default
+def _pretrain(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+) -> int:
+    """Read the method, then the rest with the options of that method."""
+    if not words or words[0].startswith("-"):
+        known = ", ".join(sorted(METHODS))
+        Console().print(
+            "Usage: nerula pretrain METHOD STORE RUN [OPTIONS]\n\n"
+            f"Methods: {known}, or package.module:Class for one of your own.\n"
+            "Options of a method: nerula pretrain METHOD --help",
+            markup=False, highlight=False,
+        )  # fmt: skip
+        return 0
+    return command(words[0])(list(words[1:]), result_action="return_value") or 0
+
+
+def command(method: str) -> App:
+    """The command `nerula pretrain METHOD` with all options of the loop and of the method."""
+    kind = find(method)
+
+    def run(store: Path, run: Path, **options: Any) -> int:
+        return pretrain(method, store, run, **options)
+
+    places = list(inspect.signature(run).parameters.values())[:2]
+    named = command_line(kind, method)
+    setattr(run, "__signature__", inspect.Signature([*places, *named]))  # noqa: B010
+    run.__doc__ = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+    made = App(name=f"nerula pretrain {method}", version_flags=[])
+    made.default(run)
+    return made

@@ -1,0 +1,90 @@
+"""The model's config.json: every key known, every key needed."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from nerula.contract import Contract
+from nerula.errors import NerulaError
+from nerula.files import write_whole
+
+FORMAT = "nerula-model-1"
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything about a model that is not a tensor."""
+
+    method: str
+    """Registered name of the method, or `package.module:Class`."""
+    arguments: dict[str, Any]
+    """All arguments of the method's `__init__`."""
+    contract: Contract
+    """How a signal has to be prepared: leads, rate, unit, band."""
+    window: int
+    """Samples per window in training, and in `embed`."""
+    dimensions: int
+    """Values per embedding."""
+    tensors: str
+    """SHA-256 over the tensors, see `nerula.run.digest`."""
+    fingerprint: tuple[float, ...]
+    """The embedding of the probe recording, see `nerula.model`."""
+    training: dict[str, Any]
+    """Where the model comes from: store, options, machine, time, figures."""
+    nerula: str
+    """Version that wrote the model."""
+    format: str = FORMAT
+
+    def write(self, folder: Path) -> None:
+        """Write config.json."""
+        values = asdict(self) | {"contract": self.contract.as_json()}
+        write_whole(folder / CONFIG, json.dumps(values, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read config.json; anything more, less or else is refused by name."""
+        path = folder / CONFIG
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NerulaError(
+                f"{folder} is no model: it has no {CONFIG}.",
+                "A training that has ended leaves one in RUN/model.",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise NerulaError(f"{path} cannot be read: {error}.") from error
+        if not isinstance(values, dict):
+            raise NerulaError(f"{path} does not describe a model.")
+        names = {field.name for field in fields(cls)}
+        for wrong, what in ((names - set(values), "lacks"), (set(values) - names, "has unknown")):
+            if wrong:
+                raise NerulaError(f"{path} {what} {', '.join(sorted(wrong))}.")
+        if values["format"] != FORMAT:
+            raise NerulaError(f"{path} is of format {values['format']!r}, not {FORMAT!r}.")
+        _check(path, values)
+        contract = Contract.from_json(values["contract"])
+        fingerprint = tuple(values["fingerprint"])
+        return cls(**values | {"contract": contract, "fingerprint": fingerprint})
+
+
+def _check(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse values of the wrong kind."""
+    sound = {
+        "method": isinstance(values["method"], str),
+        "arguments": isinstance(values["arguments"], dict),
+        "window": isinstance(values["window"], int) and 0 < values["window"] < 1 << 24,
+        "dimensions": isinstance(values["dimensions"], int) and values["dimensions"] > 0,
+        "tensors": isinstance(values["tensors"], str),
+        "training": isinstance(values["training"], dict),
+        "nerula": isinstance(values["nerula"], str),
+        "fingerprint": isinstance(values["fingerprint"], list)
+        and len(values["fingerprint"]) == values["dimensions"]
+        and all(isinstance(x, float | int) and math.isfinite(x) for x in values["fingerprint"]),
+    }
+    for name, holds in sound.items():
+        if not holds:
+            raise NerulaError(f"{path}: {name} cannot be meant: {str(values[name])[:60]}.")
