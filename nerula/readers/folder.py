@@ -54,10 +54,9 @@ class Folder:
     def _is_recording(self, folder: str, file: str, names: set[str]) -> bool:
         if file[-1] == "/":
             return True
-        form = formats.by_suffix(file)
-        if form is None and self.kind != "folder":
-            return formats.may_be_recording(file)  # who names the format may use any ending
-        form = form or formats.listed(self.root / folder / file)
+        form = formats.by_suffix(file) or formats.unnamed(self.root / folder / file)
+        if self.kind == "table" and form is None:
+            return file.endswith(".txt")  # which may be anything, unless the user says so
         if form is None or self.kind not in ("folder", form):
             return False
         if form == "mat":

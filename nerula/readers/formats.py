@@ -60,17 +60,9 @@ def by_suffix(file: str) -> str | None:
     return SUFFIXES.get(file[dot:].lower()) if dot >= 0 else None
 
 
-def listed(path: Path) -> str | None:
-    """Return the format of a file met in a folder, or None where it is no recording."""
-    if form := by_suffix(path.name):
-        return form
-    return sniff(path) if may_be_recording(path.name) else None
-
-
-def may_be_recording(file: str) -> bool:
-    """Tell by its ending whether looking into a file could be worth it."""
-    dot = file.rfind(".")
-    return dot < 0 or file[dot:].lower() not in _NEVER
+def unnamed(path: Path) -> str | None:
+    """Return the format of a file whose ending says nothing, or None where it is no recording."""
+    return None if path.suffix.lower() in _NEVER else sniff(path)
 
 
 def detect(path: Path) -> str:
