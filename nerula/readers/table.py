@@ -121,6 +121,8 @@ def _columns(table: Table, hints: Hints, path: Path) -> list[_Column]:
         _column(place, title, unit, path)
         for place, (title, unit) in enumerate(zip(table.header, units, strict=True))
     ]
+    times = [column for column in columns if column.kind == "time"][1:]
+    columns = [c._replace(kind="other") if c in times else c for c in columns]
     found = [column for column in columns if column.kind == "lead"]
     if not found:  # names that nobody knows are kept rather than nothing
         columns = [c._replace(kind="lead") if c.kind == "other" else c for c in columns]
@@ -249,7 +251,8 @@ def _regular(times: NDArray[np.float64], path: Path) -> tuple[float, NDArray[np.
         raise refuse("rate-missing", path, "times that are missing")
     typical = float(np.median(steps))
     if typical <= 0 or steps.min() < typical / 2:
-        raise refuse("format-malformed", path, "times that do not go forward step by step")
+        detail = "times that do not go forward step by step; drop them and give --source-rate"
+        raise refuse("format-malformed", path, detail)
     whole = steps[steps <= 1.5 * typical]
     length = float(whole.sum())
     step = length / whole.size
