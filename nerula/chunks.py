@@ -5,12 +5,15 @@ under its name only when it is whole, so an interrupted run goes on where it sto
 """
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -25,6 +28,7 @@ from nerula.store import canonical
 from nerula.writer import PART_SCHEMA, Rows
 
 ENTRIES = 256
+_SEAL = 16
 _BYTES = 32 << 20  # samples that may wait in memory before they are written
 
 Refusal = tuple[str, str, str, str, str, str]
@@ -72,25 +76,21 @@ class Preparation:
 
     def is_done(self, chunk: Chunk) -> bool:
         """Whether an earlier run left the part of exactly these entries."""
-        try:
-            with pa.ipc.open_stream(self.path(chunk.number)) as part:
-                return bool(part.schema.metadata[b"entries"].decode() == chunk.digest)
-        except (FileNotFoundError, pa.ArrowInvalid):
+        path = self.path(chunk.number)
+        if not path.exists() or not _is_whole(path):
             return False
+        with pa.ipc.open_stream(path) as part:
+            return bool(part.schema.metadata[b"entries"].decode() == chunk.digest)
 
     def __call__(self, chunk: Chunk) -> tuple[int, int]:
         """Prepare one chunk; return how many of its entries were kept and refused."""
         rows, kept = Rows(self.contract), 0
         refused: list[Refusal] = []
-        schema = PART_SCHEMA.with_metadata({"entries": chunk.digest})
-        with (
-            replacing(self.path(chunk.number)) as file,
-            pa.ipc.new_stream(file, schema) as part,
-        ):
+        with self._writing(chunk) as part:
             for entry in chunk.entries:
                 result = read_entry(self.source, entry, self.contract)
                 if isinstance(result, Finding):
-                    refused.append(_refusal(self.source, entry, result))
+                    refused.append(refusal(self.source, entry, result))
                     continue
                 recording, rate = result
                 rows.add(recording, source=_below(self.source, entry.path), source_rate=rate)
@@ -99,6 +99,43 @@ class Preparation:
                     part.write_batch(rows.batch())
             part.write_batch(rows.batch(), custom_metadata={"refused": json.dumps(refused)})
         return kept, len(refused)
+
+    @contextmanager
+    def _writing(self, chunk: Chunk) -> Iterator[pa.RecordBatchStreamWriter]:
+        schema = PART_SCHEMA.with_metadata({"entries": chunk.digest})
+        with replacing(self.path(chunk.number), lasting=False) as file:
+            sealed = _Sealed(file)
+            with pa.ipc.new_stream(sealed, schema) as part:
+                yield part
+            file.write(sealed.digest.digest())
+
+
+class _Sealed(io.RawIOBase):
+    """Passes on what is written and sums it up, for `_is_whole` to compare.
+
+    So nobody has to wait for the disk after each part: one that a power cut damaged is made again.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.blake2b(digest_size=_SEAL)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a part ends with the digest of what comes before."""
+    digest, left = hashlib.blake2b(digest_size=_SEAL), path.stat().st_size - _SEAL
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            digest.update(piece)
+            left -= len(piece)
+        return file.read() == digest.digest()
 
 
 def read_part(path: Path) -> Iterator[tuple[pa.RecordBatch, list[Refusal]]]:
@@ -132,7 +169,8 @@ def read_entry(
         return Finding("reader-failed", entry.path, f"{type(error).__name__}: {error}")
 
 
-def _refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
+def refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
+    """Make the row of quarantine.csv for an entry that was refused."""
     detail = found.detail.replace(f"{source.root}/", "")
     path = _below(source, found.path or entry.path)
     return entry.name, path, found.code, found.lead, detail, CATALOGUE[found.code].remedy
@@ -140,9 +178,8 @@ def _refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
 
 def _below(source: Source, path: Path) -> str:
     """The path as seen from the source: the same wherever the source lies."""
-    if path.is_relative_to(source.root):
-        return path.relative_to(source.root).as_posix()
-    return path.name
+    inside = str(path).removeprefix(f"{source.root}{os.sep}")
+    return path.name if inside == str(path) else inside.replace(os.sep, "/")
 
 
 def first_readable(source: Source) -> Recording:

@@ -40,7 +40,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Advance]:
+def progress(total: int, doing: str = "preparing") -> Iterator[Advance]:
     """Show a bar with rate and remaining time on the terminal."""
     bar = Progress(
         TextColumn("{task.description}"),
@@ -51,7 +51,7 @@ def progress(total: int) -> Iterator[Advance]:
         console=Console(stderr=True),
     )
     with bar:
-        task = bar.add_task("preparing", total=total)
+        task = bar.add_task(doing, total=total)
 
         def advance(entries: int, *, done_before: bool = False) -> None:
             if done_before:
