@@ -9,6 +9,26 @@ Add a format by adding its functions to `SEEDS`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from tests import layouts
+
 SEEDS: dict[str, Callable[[Path], Path]] = {}
+
+
+# --- tables of data sets -----------------------------------------------------------------------
+
+
+def _table(layout: Callable[[Path], Path], name: str) -> Callable[[Path], Path]:
+    return lambda folder: layout(folder) / name
+
+
+_MOTION = "train/Inertial Signals/body_acc_x_train.txt"
+SEEDS |= {
+    "source/ptbxl": _table(partial(layouts.ptbxl, count=3), "ptbxl_database.csv"),
+    "source/challenge2017": _table(partial(layouts.challenge2017, count=3), "REFERENCE-v3.csv"),
+    "source/ucihar-signal": _table(partial(layouts.ucihar, train=2, test=1), _MOTION),
+    "source/ucihar-subjects": _table(layouts.ucihar, "train/subject_train.txt"),
+    "source/ucihar-labels": _table(layouts.ucihar, "activity_labels.txt"),
+}
