@@ -1,0 +1,172 @@
+"""What is wrong with a signal itself: `inspect` says it, `mark` makes bad stretches invalid."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
+
+from nerula.defects import Finding
+from nerula.einthoven import departure
+from nerula.faults import Fault, Mask, Seconds, Signal, find, seconds
+from nerula.recording import Recording
+
+LOWEST = 0.05
+"""mV that a typical second of the largest lead spans at least; below, gain or unit are wrong."""
+OLDEST = 120
+"""Years; the oldest age that anyone's papers prove is 122."""
+_INVALID = {"signal-nan", "signal-gap", "lead-off"}  # how readers say that samples are missing
+
+
+def inspect(recording: Recording) -> list[Finding]:
+    """Return what is wrong with a recording that its reader has not said already."""
+    return _examine(recording)[0]
+
+
+def mark(recording: Recording) -> Recording:
+    """Return the recording with flat, clipped and non-finite stretches invalid, and findings."""
+    findings, bad = _examine(recording)
+    if bad is None:
+        if not findings:
+            return recording
+        return replace(recording, findings=(*recording.findings, *findings))
+    finite = np.isfinite(recording.x)
+    return replace(
+        recording,
+        x=recording.x if finite.all() else np.where(finite, recording.x, np.float32(0)),
+        valid=recording.valid & ~bad,
+        findings=(*recording.findings, *findings),
+    )
+
+
+def digest(recording: Recording) -> str:
+    """Return what identifies a signal, whatever its format, gain, lead order or name.
+
+    Equal for equal samples, to 1 µV, of one lead: lead II where it moves, or else the first that
+    does by name. Empty where none does.
+    """
+    for row in sorted(range(len(recording.leads)), key=lambda row: _order(recording.leads[row])):
+        x = recording.x[row]
+        if x.size and x.min() < x.max():
+            # What lies halfway between two steps must not depend on how it was computed.
+            steps = np.floor(x * np.float32(1000) + np.float32(0.3141)).astype(np.int32)
+            return blake2b(steps.data, digest_size=16).hexdigest()
+    return ""
+
+
+def _order(lead: str) -> tuple[bool, str]:
+    return lead != "II", lead
+
+
+def _examine(recording: Recording) -> tuple[list[Finding], Mask | None]:
+    """Return findings and the samples that are valid so far and should not be (None for none)."""
+    x, valid, leads = recording.x, recording.valid, recording.leads
+    if not x.size:
+        return [Finding("length-zero", recording.path)], None
+    whole = bool(valid.all())
+    every = seconds(x, recording.rate)
+    found = list(_of_facts(recording, whole))
+    faults = list(_faults(recording, whole, every))
+    bad = _joined(faults, valid)
+    found += [_finding(fault, recording) for fault in faults]
+    if bad is not None or not whole:
+        good = valid if bad is None else valid & ~bad
+        if not good.any():
+            found.append(Finding("signal-all-invalid", recording.path))
+        x, leads = _measured_together(recording, good)
+        every = seconds(x, recording.rate) if x.size else every
+    if recording.unit == "mV" and x.size:
+        found += _of_leads(x, leads, every, recording)
+    said = {(finding.code, finding.lead) for finding in recording.findings}
+    return [finding for finding in found if (finding.code, finding.lead) not in said], bad
+
+
+def _of_facts(recording: Recording, whole: bool) -> Iterator[Finding]:
+    """Yield what is odd about a recording of anything."""
+    path, age = recording.path, recording.age
+    if recording.duration < 1:
+        yield Finding("length-short", path, f"{recording.duration:.2g} s")
+    if age is not None and not 0 <= age <= OLDEST:
+        yield Finding("age-absurd", path, f"{age:g}")
+    if not whole and not _INVALID & {finding.code for finding in recording.findings}:
+        share = 100 - 100 * recording.valid.mean()
+        yield Finding("signal-gap", path, f"{share:.2g} % of the samples")
+
+
+def _faults(recording: Recording, whole: bool, every: Seconds) -> Iterator[Fault]:
+    """Look at every lead: together where all is measured, one by one where something is not."""
+    x, rate = recording.x, recording.rate
+    if whole and np.isfinite(every.span).all():
+        if recording.unit == "mV":
+            yield from find(x, rate, every)
+        return
+    finite = np.isfinite(x)
+    for row, lost in enumerate(recording.valid & ~finite):
+        if lost.any():
+            yield Fault("signal-nan", row, f"{np.count_nonzero(lost)} samples", lost)
+    if recording.unit != "mV":
+        return
+    for row, places in enumerate(map(np.flatnonzero, recording.valid & finite)):
+        if not len(places):
+            continue
+        lead = x[row : row + 1, places]
+        for fault in find(lead, rate, seconds(lead, rate)):
+            where = None
+            if fault.where is not None:
+                where = np.zeros(x.shape[1], np.bool_)
+                where[places[fault.where]] = True
+            yield fault._replace(row=row, where=where)
+
+
+def _joined(faults: list[Fault], valid: Mask) -> Mask | None:
+    bad = None
+    for fault in faults:
+        if fault.where is not None:
+            bad = np.zeros(valid.shape, np.bool_) if bad is None else bad
+            bad[fault.row] |= fault.where
+    return bad if bad is None else bad & valid
+
+
+def _finding(fault: Fault, recording: Recording) -> Finding:
+    detail = fault.detail
+    if not detail and fault.where is not None:
+        detail = _when(fault.where, recording.rate)
+    return Finding(fault.code, recording.path, detail, recording.leads[fault.row])
+
+
+def _when(where: Mask, rate: float) -> str:
+    """Say how long and from when on."""
+    if where.all():
+        return "throughout"
+    starts = np.flatnonzero(where & ~np.concatenate(([False], where[:-1])))
+    length = f"{np.count_nonzero(where) / rate:.2g} s"
+    if len(starts) > 1:
+        return f"{length} in {len(starts)} stretches, the first at {starts[0] / rate:.1f} s"
+    return f"{length} from {starts[0] / rate:.1f} s on"
+
+
+def _measured_together(recording: Recording, good: Mask) -> tuple[Signal, tuple[str, ...]]:
+    """Return the leads that are good anywhere, at the times when all of them are."""
+    rows = np.flatnonzero(good.any(axis=1))
+    columns = np.flatnonzero(good[rows].all(axis=0))
+    return recording.x[np.ix_(rows, columns)], tuple(recording.leads[row] for row in rows)
+
+
+def _of_leads(
+    x: Signal, leads: tuple[str, ...], every: Seconds, recording: Recording
+) -> Iterator[Finding]:
+    """Yield what the leads say together: electrodes, copies, gain."""
+    path = recording.path
+    if found := departure(x, leads, max(math.floor(recording.rate), 1)):
+        code = "einthoven-broken" if found.broken else "einthoven-inexact"
+        yield Finding(code, path, str(found))
+    top, bottom = every.top.max(axis=1), every.bottom.min(axis=1)
+    seen: dict[tuple[float, float], int] = {}
+    for row, extremes in enumerate(zip(top.tolist(), bottom.tolist(), strict=True)):
+        other = seen.setdefault(extremes, row)
+        if other != row and np.array_equal(x[row], x[other]):
+            yield Finding("leads-identical", path, f"the same as lead {leads[other]}", leads[row])
+    largest = float(every.height.max())
+    if largest < LOWEST and not any(f.code == "amplitude-absurd" for f in recording.findings):
+        yield Finding("amplitude-absurd", path, f"{largest:.2g} mV in a typical second")
