@@ -37,6 +37,14 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode in one piece."""
 
+    def pair(self, x: Tensor, valid: Tensor) -> Tokens:
+        """Encode two views (2 B, L, T), the second half the other view of the first.
+
+        Encoders may save work where no position is valid in both.
+        """
+        tokens: Tokens = self(x, valid)
+        return tokens
+
     def pieces(self, x: Tensor, valid: Tensor, length: int = 65_536) -> Iterator[Tokens]:
         """Encode any length in bounded memory: the tokens of the whole, piece by piece.
 

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 _NEVER = -4096.0
 """Added to the score of a key that must not be seen: its weight is then exactly zero. Finite, so
 that a window without any valid key gives numbers, which the caller's mask takes out, not NaN; and
-no larger, since two of them are added and a softmax on the CPU takes five times as long below
-about -16,000."""
+no larger, since a softmax on the CPU takes five times as long below about -16,000."""
 
 
 def block_length(reach: int) -> int:
@@ -24,20 +23,21 @@ def block_length(reach: int) -> int:
     return 32 * max(1, math.ceil(reach / 32))
 
 
-def window_bias(valid: Tensor, reach: int, dtype: torch.dtype) -> Tensor:
-    """What to add to the scores for windows of `+-reach`, from the validity of keys (B, T).
+def window_bias(label: Tensor, reach: int, dtype: torch.dtype) -> Tensor:
+    """What to add to the scores for windows of `+-reach`: a query sees keys of its own label.
 
-    Shape (B * blocks, block, block + 2 * halo), the halo being the reach rounded up to what
-    vector units like. Every layer at this length can share it.
+    `label` (B, T) is 0 for what is hidden: nothing else ever sees it. The shape is
+    (B * blocks, block, block + 2 * halo), the halo being the reach rounded up to what vector
+    units like. Every layer at this length can share it.
     """
     block, halo = block_length(reach), 16 * math.ceil(reach / 16)
     span = block + 2 * halo
-    query = torch.arange(block, device=valid.device).unsqueeze(1) + halo
-    far = (torch.arange(span, device=valid.device) - query).abs() > reach
-    hidden = ~F.pad(valid, (halo, halo)).unfold(1, span, block).flatten(0, 1)
-    band = torch.zeros(far.shape, dtype=dtype, device=far.device).masked_fill_(far, _NEVER)
-    keys = torch.zeros(hidden.shape, dtype=dtype, device=far.device).masked_fill_(hidden, _NEVER)
-    return band + keys.unsqueeze(1)
+    query = torch.arange(block, device=label.device).unsqueeze(1) + halo
+    near = (torch.arange(span, device=label.device) - query).abs() <= reach
+    keys = F.pad(label, (halo, halo)).unfold(1, span, block).flatten(0, 1)
+    seen = (keys.unsqueeze(1) == label.reshape(-1, block, 1)) & near
+    bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return bias.masked_fill_(~seen, _NEVER)
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
@@ -46,12 +46,12 @@ def window_attention(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
     return mixed
 
 
-def full_attention(qkv: Tensor, valid: Tensor, heads: int) -> Tensor:
-    """Attend to every valid position: (B, T, 3 * width) to (B, T, width)."""
+def full_attention(qkv: Tensor, label: Tensor, heads: int) -> Tensor:
+    """Attend to every position of the same label: (B, T, 3 * width) to (B, T, width)."""
     batch, time, width = qkv.shape
     query, key, value = qkv.view(batch, time, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    bias = torch.zeros(valid.shape, dtype=qkv.dtype, device=qkv.device)
-    bias = bias.masked_fill_(~valid, _NEVER)[:, None, None, :]
+    seen = label[:, None, :, None] == label[:, None, None, :]
+    bias = torch.zeros(seen.shape, dtype=qkv.dtype, device=qkv.device).masked_fill_(~seen, _NEVER)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return mixed.transpose(1, 2).reshape(batch, time, width // 3)
 

@@ -7,6 +7,12 @@ first convolution, the mask of a level is the sample mask at the centres of that
 So the tokens of two complementary views are complementary at every level, and a token whose
 kernel covers both kinds of samples belongs to the view that owns its centre and sees only that
 view's samples. All other layers are pointwise and without bias: they keep zero at zero.
+
+**Two views cost one.** Half of each view's tokens are zero, and where one is zero the other is
+not. So behind the first convolutions both views are laid into one sequence, every token with the
+label of its view: pointwise layers then work on both at once, attention is between equal labels,
+and only the short convolutions are computed for each view by itself. The result is that of two
+passes, at the price of little more than one.
 """
 
 from collections.abc import Sequence
@@ -46,6 +52,49 @@ class Convolution(nn.Module):
         return y.permute(0, 2, 3, 1).squeeze(1)
 
 
+class Level:
+    """The masks of one length, shared by all layers that work at it.
+
+    `label` (B, T) says which view a position belongs to; 0 is hidden from all.
+    """
+
+    def __init__(self, label: Tensor, views: int = 1) -> None:
+        self.label, self.views = label, views
+        self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._biases: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def mask(self, dtype: torch.dtype, view: int = 0) -> Tensor:
+        """Ones and zeros (B, T, 1): the positions of a view, or of any (0)."""
+        if (view, dtype) not in self._masks:
+            chosen = self.label == view if view else self.label != 0
+            self._masks[view, dtype] = chosen.unsqueeze(-1).to(dtype)
+        return self._masks[view, dtype]
+
+    def bias(self, reach: int, dtype: torch.dtype) -> Tensor:
+        """The bias of windowed attention."""
+        if (reach, dtype) not in self._biases:
+            self._biases[reach, dtype] = window_bias(self.label, reach, dtype)
+        return self._biases[reach, dtype]
+
+    def strided(self, stride: int) -> "Level":
+        """The level of a layer with this stride; nearest interpolation."""
+        return self if stride == 1 else Level(self.label[:, ::stride], self.views)
+
+    def apart(self, h: Tensor) -> Tensor:
+        """The views one after the other, each with zeros for the other: (views * B, T, C)."""
+        if self.views == 1:
+            return h
+        return torch.cat([h * self.mask(h.dtype, view + 1) for view in range(self.views)])
+
+    def together(self, h: Tensor) -> Tensor:
+        """The reverse, after a layer that mixed positions: (B, T, C), zero where hidden."""
+        first, *others = h.chunk(self.views)
+        kept = first * self.mask(h.dtype, 1)
+        for view, other in enumerate(others, start=2):
+            kept = torch.addcmul(kept, other, self.mask(h.dtype, view))
+        return kept
+
+
 class Stem(nn.Module):
     """Masked convolution, normalisation over the channels of each position, GELU."""
 
@@ -63,14 +112,13 @@ class Stem(nn.Module):
             self.mix = Convolution(inputs, outputs, kernel, stride)
         self.norm = nn.LayerNorm(outputs, bias=False)
 
-    def forward(self, x: Tensor, level: "Level") -> Tensor:
-        """Apply to (B, T, C), with the masks of the result's positions."""
-        mixed = self.mix(x)
-        return F.gelu(self.norm(mixed * level.mask(mixed.dtype)))
+    def forward(self, h: Tensor, level: Level) -> Tensor:
+        """Apply to (B, T, C); `level` is that of the result."""
+        return F.gelu(self.norm(level.together(self.mix(h))))
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with windowed attention and a k3 convolution on q, k and v.
+    """Pre-norm transformer block: a k3 convolution before q, k and v, and windowed attention.
 
     With stride 2 the convolution halves the length, and so does max-pooling on the skip.
     `reach` 0 attends to everything.
@@ -82,8 +130,8 @@ class Block(nn.Module):
         super().__init__()
         self.heads, self.reach, self.stride = heads, reach, stride
         self.norm = nn.LayerNorm(width, bias=False)
+        self.local = Convolution(width, width, 3, stride, groups=width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.local = Convolution(3 * width, 3 * width, 3, stride, groups=3 * width)
         self.out = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(
             nn.LayerNorm(width, bias=False),
@@ -92,44 +140,19 @@ class Block(nn.Module):
             nn.Linear(expansion * width, width, bias=False),
         )
 
-    def forward(self, x: Tensor, level: "Level") -> Tensor:
-        """Apply to (B, T, width), with the masks of the result's positions."""
-        qkv = self.local(self.qkv(self.norm(x)))
+    def forward(self, x: Tensor, before: Level, level: Level) -> Tensor:
+        """Apply to (B, T, width), from the level of `x` to the level of the result."""
+        qkv = self.qkv(level.together(self.local(before.apart(self.norm(x)))))
         if self.reach:
             mixed = window_attention(qkv, level.bias(self.reach, qkv.dtype), self.heads)
         else:
-            mixed = full_attention(qkv, level.valid, self.heads)
+            mixed = full_attention(qkv, level.label, self.heads)
         if self.stride > 1:
-            x = F.max_pool1d(x.transpose(1, 2), 3, self.stride, 1).transpose(1, 2)
-            x = x * level.mask(x.dtype)
+            pooled = F.max_pool1d(before.apart(x).transpose(1, 2), 3, self.stride, 1)
+            x = level.together(pooled.transpose(1, 2))
         mixed = self.out(mixed)
         x = torch.addcmul(x, mixed, level.mask(mixed.dtype))
         return x + self.mlp(x)
-
-
-class Level:
-    """The masks of one length: shared by all layers that work at it."""
-
-    def __init__(self, valid: Tensor) -> None:
-        self.valid = valid
-        self._masks: dict[torch.dtype, Tensor] = {}
-        self._biases: dict[tuple[int, torch.dtype], Tensor] = {}
-
-    def mask(self, dtype: torch.dtype) -> Tensor:
-        """Ones and zeros (B, T, 1) of the dtype that they are multiplied with."""
-        if dtype not in self._masks:
-            self._masks[dtype] = self.valid.unsqueeze(-1).to(dtype)
-        return self._masks[dtype]
-
-    def bias(self, reach: int, dtype: torch.dtype) -> Tensor:
-        """The bias of windowed attention."""
-        if (reach, dtype) not in self._biases:
-            self._biases[reach, dtype] = window_bias(self.valid, reach, dtype)
-        return self._biases[reach, dtype]
-
-    def strided(self, stride: int) -> "Level":
-        """The level of a layer with this stride; nearest interpolation."""
-        return self if stride == 1 else Level(self.valid[:, ::stride])
 
 
 class LocalEncoder(Encoder):
@@ -183,21 +206,39 @@ class LocalEncoder(Encoder):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode in one piece."""
+        return self._encode(x, valid, views=1)
+
+    def pair(self, x: Tensor, valid: Tensor) -> Tokens:
+        """Encode two views (2 B, L, T) that share no valid position, in little more than one pass.
+
+        The same tokens as those of `forward`.
+        """
+        return self._encode(x, valid, views=2)
+
+    def _encode(self, x: Tensor, valid: Tensor, views: int) -> Tokens:
         time = x.shape[-1]
         padding = (0, -time % self.grid)
         x, valid = F.pad(x, padding), F.pad(valid, padding)
         seen = torch.where(valid, x, 0.0)  # not a product: what is hidden may be NaN
         h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
-        level = Level(valid.any(1))
+        level = Level(valid.any(1).byte())
         for stem in self.stem:
             level = level.strided(stem.stride)
             h = stem(h, level)
+        if views == 2:
+            first, second = level.label.chunk(2)
+            level = Level(first + 2 * second, views)
+            h = torch.add(*h.chunk(2))
         h = self.widen(h)
         for block in self.blocks:
-            level = level.strided(block.stride)
-            h = block(h, level)
+            before, level = level, level.strided(block.stride)
+            h = block(h, before, level)
         end = -(-time // self.stride)
-        return Tokens(self.norm(h)[:, :end], level.valid[:, :end])
+        h, label = self.norm(h)[:, :end], level.label[:, :end]
+        if views == 1:
+            return Tokens(h, label != 0)
+        valid = torch.cat([label == 1, label == 2])
+        return Tokens(torch.where(valid.unsqueeze(-1), h.repeat(2, 1, 1), 0), valid)
 
 
 class LocalDecoder(nn.Module):
@@ -232,9 +273,9 @@ class LocalDecoder(nn.Module):
         length = h.shape[1]
         h = F.pad(h, (0, 0, 0, -length % self.block))
         there = torch.arange(h.shape[1], device=h.device) < length
-        level = Level(there.expand(h.shape[0], -1))
+        level = Level(there.byte().expand(h.shape[0], -1))
         for block in self.blocks:
-            h = block(h, level)
+            h = block(h, level, level)
         h = self.norm(h)
         taps = self.taps(h * level.mask(h.dtype))[:, :length]
         signal = taps.unflatten(-1, (-1, self.leads)).flatten(1, 2)

@@ -170,7 +170,7 @@ class Nerula(Method):
         """Compute the loss, its parts, and the spread and effective rank of the embeddings."""
         views = self._views(batch)
         scaled = scale(views.x, views.visible, self.normalise, self.unit)
-        tokens = self.encoder(scaled.x, scaled.visible)
+        tokens = self._encode(self.encoder, scaled)
         with torch.no_grad():
             first = Tokens(*(part[: len(batch.x)] for part in tokens))
             watched = pool([first], self.pooling)
@@ -226,6 +226,13 @@ class Nerula(Method):
             return Views(x, valid & masks, x, valid)
         return Views(torch.where(masks, x, 0.0), valid, x, valid)
 
+    def _encode(self, encoder: Encoder, scaled: Scaled) -> Tokens:
+        """Both views: complementary masks share one pass."""
+        complementary = self.views == "masks" and self.latent_masking
+        encode = encoder.pair if complementary else encoder
+        tokens: Tokens = encode(scaled.x, scaled.visible)
+        return tokens
+
     def _align(self, tokens: Tokens, scaled: Scaled) -> Tensor:
         """The non-contrastive pathway: each view against the other's target."""
         if self.projection is None:
@@ -236,7 +243,7 @@ class Nerula(Method):
         if self.target is not None:
             encoder, projection = self.target.parts
             with torch.no_grad():
-                aim = projection(encoder(scaled.x, scaled.visible))
+                aim = projection(self._encode(encoder, scaled))
         return negative_cosine(self.predictor(online), aim.roll(len(aim) // 2, 0))
 
     def _rebuild(
