@@ -8,20 +8,25 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the name `path` when the block ends without an error."""
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the name `path` when the block ends without an error.
+
+    Where it need not outlast a power cut, not `lasting` saves waiting for the disk.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if lasting:
+        _sync_folder(path.parent)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

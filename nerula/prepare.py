@@ -4,10 +4,11 @@ import errno
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from nerula.workplace import Workplace
 
 _COUNTS_PER_MILLIVOLT, _COUNTS_PER_OTHER_UNIT = 1000, 4096
+_KEPT = 400
+"""Chunks whose entries may stay in memory; larger sources are listed twice."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -161,18 +164,28 @@ class Request:
         number, of = self.options.shard
         return range(number - 1, -(-self.identity["entries"] // ENTRIES), of)
 
-    def chunks(self) -> "Iterator[Chunk]":
+    @cached_property
+    def _few(self) -> "list[Chunk] | None":
+        """All chunks, where they are few enough to be kept."""
+        from nerula.chunks import chunked
+
+        first = list(islice(chunked(self.source, self.options.limit), _KEPT + 1))
+        return first if len(first) <= _KEPT else None
+
+    def chunks(self) -> "Iterable[Chunk]":
         """Every chunk of the source, of all shards."""
         from nerula.chunks import chunked
 
-        return chunked(self.source, self.options.limit)
+        return chunked(self.source, self.options.limit) if self._few is None else self._few
 
 
 def make_store(source: "Source", store: Path, options: Options, jobs: int = 1) -> None:
     """Prepare an opened source, or continue to; print what came out."""
-    from nerula import summary, workplace
+    from nerula import summary, workers, workplace
     from nerula.store import Store
 
+    if jobs > 1:
+        workers.warm_up()
     request = Request(source, options)
     if facts := workplace.finished(store):
         _refuse_other(store, request, facts)

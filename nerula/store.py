@@ -75,18 +75,20 @@ class Store:
         """Every row of recordings.parquet."""
         from pyarrow import parquet
 
-        return parquet.read_table(self.path / TABLE)
+        with parquet.ParquetFile(self.path / TABLE) as file:
+            return file.read()
 
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array: numbers with NaN, text with None where nothing is known."""
         from pyarrow import ArrowInvalid, parquet
 
+        from nerula import columns
+
         try:
-            column = parquet.read_table(self.path / TABLE, columns=[name]).column(name)
+            with parquet.ParquetFile(self.path / TABLE) as file:
+                return columns.values(file.read(columns=[name]).column(name))
         except (KeyError, ArrowInvalid, OSError) as error:
             raise NerulaError(f"{self.path / TABLE}: column {name!r} cannot be read.") from error
-        values: NDArray[Any] = column.to_numpy()
-        return values
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -143,7 +145,8 @@ class Store:
             bits = self._validity[first // 8 : (first + count + 7) // 8]
             if signal_digest(block, bits) != row["digest"]:
                 raise _damaged(self.path, f"recording {row['name']} is not what was written")
-            found.update(canonical(row))
+            del row["offset"]  # it follows from the lengths, and opening compared it with them
+            found.update(row_digest(row).encode())
         if found.hexdigest() != self.digest:
             raise _damaged(self.path / TABLE, "its rows are not what was written")
 
@@ -159,10 +162,11 @@ class Store:
         return np.float32(self.contract.scale)
 
     def _check_blocks(self) -> None:
-        ends = self._offset + self._length * len(self.contract.leads)
-        sound = (self._offset >= 0) & (self._length >= 0) & (self._offset % 8 == 0)
-        sound &= ends <= len(self._signals)
-        if not sound.all() or len(self._validity) * 8 < len(self._signals):
+        sizes = -(-self._length * len(self.contract.leads) // 8) * 8
+        ends = np.cumsum(sizes)
+        total = int(ends[-1]) if len(ends) else 0
+        sound = (self._length >= 0).all() and (self._offset == ends - sizes).all()
+        if not sound or total != len(self._signals) or total != 8 * len(self._validity):
             raise _damaged(self.path / TABLE, "it points outside the signals")
         if self._signals.dtype != self.contract.dtype or len(self) != self.facts["recordings"]:
             raise _damaged(self.path / INDEX, "it contradicts the other files")
@@ -197,6 +201,11 @@ def signal_digest(block: NDArray[Any], bits: NDArray[np.uint8]) -> str:
     digest = hashlib.blake2b(block.data, digest_size=16)
     digest.update(bits.data)
     return digest.hexdigest()
+
+
+def row_digest(row: Mapping[str, Any]) -> str:
+    """Digest of everything that a row says, but for where its samples lie."""
+    return hashlib.blake2b(canonical(row), digest_size=16).hexdigest()
 
 
 def _damaged(path: Path, what: str) -> NerulaError:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
@@ -91,7 +91,7 @@ def _processes(work: Callable[[Any], Any], jobs: int) -> Iterator[dict[Connectio
         context.set_forkserver_preload(_PRELOAD)
     workers: dict[Connection, BaseProcess] = {}
     try:
-        with _single_threaded(), _nameless_main():
+        with _quiet_start():
             for _ in range(jobs):
                 ours, theirs = context.Pipe()
                 worker = context.Process(target=_serve, args=(theirs, work), daemon=True)
@@ -109,34 +109,45 @@ def _processes(work: Callable[[Any], Any], jobs: int) -> Iterator[dict[Connectio
             worker.join()
 
 
+def warm_up() -> None:
+    """Begin to load what the processes need, while the caller still does something else."""
+    if _context().get_start_method() == "forkserver":
+        with _quiet_start():
+            forkserver.ensure_running()
+
+
+def _context() -> Any:
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context: Any = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """One thread per process: the processes are as many as there are processors."""
+def _quiet_start() -> Iterator[None]:
+    """Start processes with one thread each, and without running the user's script again.
+
+    The processes are as many as there are processors; the script, or the command line that
+    called us, would only be loaded in vain.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    main.__spec__ = None
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         yield
     finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _nameless_main() -> Iterator[None]:
-    """Keep new processes from running the user's script, or loading the command line, again."""
-    main = sys.modules["__main__"]
-    hidden = {
-        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
-    }
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        for name, value in hidden.items():
-            setattr(main, name, value)
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from nerula import columns
 from nerula.contract import Contract
 from nerula.defects import Finding
 from nerula.files import replacing, write_whole
@@ -26,6 +27,7 @@ from nerula.store import (
     VERSION,
     Store,
     canonical,
+    row_digest,
     signal_digest,
 )
 
@@ -51,10 +53,15 @@ SCHEMA = pa.schema(
 )
 """The columns of recordings.parquet, which has `offset` besides."""
 
-PART_SCHEMA = SCHEMA.append(pa.field("signals", pa.large_binary())).append(
-    pa.field("validity", pa.large_binary())
+PART_SCHEMA = pa.schema(
+    [
+        *SCHEMA,
+        ("row", pa.string()),
+        ("signals", pa.large_binary()),
+        ("validity", pa.large_binary()),
+    ]
 )
-"""Rows together with their samples, as they travel before their offset is known."""
+"""Rows with their digest and their samples, as they travel before their offset is known."""
 
 _STORED_SCHEMA = SCHEMA.append(pa.field("offset", pa.int64()))
 _ROWS_PER_GROUP = 65_536
@@ -96,37 +103,50 @@ class Rows:
         counts, valid = quantise(recording.x, recording.valid, contract)
         counts = counts.reshape(-1)
         bits = np.packbits(valid.reshape(-1), bitorder="little")
-        per_lead = valid.mean(axis=1)
-        present = [lead for lead, share in zip(contract.leads, per_lead, strict=True) if share]
+        present, share = _measured(valid, contract.leads)
         labels = sorted(recording.labels.items())
-        self._rows.append(
-            {
-                "name": recording.name,
-                "subject": recording.subject,
-                "age": recording.age,
-                "sex": recording.sex,
-                "labels": [label for label, _ in labels],
-                "likelihoods": [likelihood for _, likelihood in labels],
-                "fold": recording.fold,
-                "source": source,
-                "source_rate": recording.rate if source_rate is None else source_rate,
-                "leads": present,
-                "length": recording.x.shape[1],
-                "valid": float(per_lead.sum() / max(len(present), 1)),
-                "digest": signal_digest(counts, bits),
-                "findings": _distinct(recording.findings),
-                "removed": list(recording.removed),
-                "signals": counts.tobytes() + bytes(-counts.nbytes % (8 * counts.itemsize)),
-                "validity": bits.tobytes(),
-            }
-        )
+        row = {
+            "name": recording.name,
+            "subject": recording.subject,
+            "age": _as_stored(recording.age),
+            "sex": recording.sex,
+            "labels": [label for label, _ in labels],
+            "likelihoods": [_as_stored(likelihood) for _, likelihood in labels],
+            "fold": recording.fold,
+            "source": source,
+            "source_rate": recording.rate if source_rate is None else source_rate,
+            "leads": present,
+            "length": recording.x.shape[1],
+            "valid": _as_stored(share),
+            "digest": signal_digest(counts, bits),
+            "findings": _distinct(recording.findings),
+            "removed": list(recording.removed),
+        }
+        row["row"] = row_digest(row)
+        row["signals"] = counts.tobytes() + bytes(-counts.nbytes % (8 * counts.itemsize))
+        row["validity"] = bits.tobytes()
+        self._rows.append(row)
         self.size += counts.nbytes
 
     def batch(self) -> pa.RecordBatch:
         """Return what was added since the last call."""
-        batch = pa.RecordBatch.from_pylist(self._rows, schema=PART_SCHEMA)
+        batch = columns.batch(self._rows, PART_SCHEMA)
         self._rows, self.size = [], 0
         return batch
+
+
+def _measured(valid: NDArray[np.bool_], leads: tuple[str, ...]) -> tuple[list[str], float]:
+    """Which leads have a valid sample, and which share of the samples of these is valid."""
+    if valid.all():
+        return list(leads), 1.0
+    shares = valid.mean(axis=1)
+    present = [lead for lead, share in zip(leads, shares, strict=True) if share]
+    return present, float(shares.sum() / max(len(present), 1))
+
+
+def _as_stored(number: float | None) -> float | None:
+    """A number as it will be read: the digest is of what is stored."""
+    return None if number is None else float(np.float32(number))
 
 
 def _distinct(findings: Iterable[Finding]) -> list[str]:
@@ -139,20 +159,15 @@ def stored_batch(store: Store, first: int, count: int) -> pa.RecordBatch:
     sizes = -(-store.lengths[first : first + count] * len(store.contract.leads) // 8) * 8
     begin = int(offset[first]) if count else 0
     end = begin + int(sizes.sum())
-    rows = store.table.slice(first, count).select(SCHEMA.names).combine_chunks().to_batches()
-    batch = rows[0] if rows else pa.RecordBatch.from_pylist([], schema=SCHEMA)
-    blobs = (
-        _blobs(signals[begin:end], sizes * signals.itemsize),
-        _blobs(validity[begin // 8 : end // 8], sizes // 8),
-    )
-    return pa.RecordBatch.from_arrays([*batch.columns, *blobs], schema=PART_SCHEMA)
-
-
-def _blobs(flat: NDArray[Any], sizes: NDArray[np.int64]) -> pa.Array:
-    """Consecutive pieces of an array as one binary column, without copying."""
-    ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(flat))]
-    return pa.Array.from_buffers(pa.large_binary(), len(sizes), buffers)
+    table = store.table.slice(first, count).select(SCHEMA.names)
+    digests = [row_digest(row) for row in table.to_pylist()]
+    held = [table.column(name).combine_chunks() for name in SCHEMA.names]
+    more = [
+        columns.column(digests, pa.string()),
+        columns.pieces(signals[begin:end], sizes * signals.itemsize),
+        columns.pieces(validity[begin // 8 : end // 8], sizes // 8),
+    ]
+    return pa.RecordBatch.from_arrays([*held, *more], schema=PART_SCHEMA)
 
 
 class StoreWriter:
@@ -191,15 +206,15 @@ class StoreWriter:
 
     def append(self, part: pa.RecordBatch) -> None:
         """Append rows of `PART_SCHEMA`."""
-        counts = [len(self.contract.leads) * n for n in part.column("length").to_pylist()]
-        padded = np.array([-(-count // 8) * 8 for count in counts], np.int64)
+        lengths = columns.values(pa.chunked_array([part.column("length")]))
+        padded = -(-lengths * len(self.contract.leads) // 8) * 8
         offsets = self._samples + np.cumsum(padded) - padded
-        for signals, validity in zip(part.column("signals"), part.column("validity"), strict=True):
-            self._signals.write(signals.as_buffer())
-            self._validity.write(validity.as_buffer())
-        rows = part.select(SCHEMA.names).append_column("offset", pa.array(offsets, pa.int64()))
-        for row in rows.to_pylist():
-            self._digest.update(canonical(row))
+        self._signals.write(columns.content(part.column("signals")))
+        self._validity.write(columns.content(part.column("validity")))
+        for digest in part.column("row").to_pylist():
+            self._digest.update(digest.encode())
+        rows = part.select(SCHEMA.names)
+        rows = rows.append_column("offset", columns.column(offsets, pa.int64()))
         self._samples += int(padded.sum())
         self._recordings += len(rows)
         self._waiting.append(rows)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
 NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage"}
-NUMERIC |= {"contract", "files", "store", "writer"}
+NUMERIC |= {"contract", "columns", "files", "store", "writer"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "leakage": GROUND,
     "contract": GROUND,
     "files": set(),
-    "store": GROUND | {"contract"},
-    "writer": GROUND | {"contract", "files", "store"},
+    "columns": set(),
+    "store": GROUND | {"contract", "columns"},
+    "writer": GROUND | {"contract", "columns", "files", "store"},
     "plot": GROUND,
     "fetch": GROUND | {"archive", "download", "publishers"},
     "archive": GROUND | {"files"},
