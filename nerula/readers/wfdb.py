@@ -94,7 +94,7 @@ def _layout(signals: list[Signal], path: Path) -> Layout:
 
 
 def _header_of(path: Path) -> Path:
-    if os.fspath(path).endswith(".hea"):
+    if os.fspath(path).endswith((".hea", ".HEA")):
         return path
     named = path.with_name(path.name + ".hea")
     return named if named.is_file() else path.with_suffix(".hea")
@@ -124,6 +124,8 @@ def _verify(block: _Block, header: Header, path: Path) -> list[Finding]:
     """Refuse samples that do not add up to the header's checksums; note first values."""
     declared = [signal.checksum for signal in block.signals]
     findings = []
+    if header.length is None and any(declared):
+        findings.append(Finding("header-contradiction", detail="a checksum of no declared length"))
     if declared != (sums := wfdb_signal.checksums(block.samples)):
         if _is_unchecked(header):
             findings.append(Finding("checksum-absent"))

@@ -4,7 +4,7 @@ Written as `#Age: 56`, `# Age: 25`, `# Age: 64 Sex: F` or `#<age>: 49 <sex>: M`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,12 @@ _ANGLED = re.compile(r"\s+(?=<[^<>]*>:)")
 _LEADING_ZERO = re.compile(r"0[0-9]")
 _UNSAID = frozenset(("", "-", "n/a", "nan", "none", "(none)", "unknown"))
 _SNOMED = re.compile(r"[1-9][0-9]{5,17}")
-_ABBREVIATION = re.compile(r"[1-3]?[A-Za-z]{1,7}")
+_ABBREVIATION = re.compile(r"[1-3]?[A-Z]{2,7}")
+_MENTIONS = {
+    "age": re.compile(r"\bage\b", re.IGNORECASE),
+    "sex": re.compile(r"\b(?:sex|gender|male|female)\b", re.IGNORECASE),
+    "dx": re.compile(r"\bdx\b", re.IGNORECASE),
+}
 _KEYS = {"gender": "sex", "ecg date": "date"}
 _CHALLENGE = frozenset(("rx", "hx", "sx"))
 
@@ -36,7 +41,7 @@ class Info(NamedTuple):
 NOTHING = Info(None, None, {}, (), [])
 
 
-def read(comments: Iterable[str], path: Path) -> Info:
+def read(comments: Sequence[str], path: Path) -> Info:
     """Read a header's comments."""
     said: dict[str, str] = {}
     removed: set[str] = set()
@@ -49,8 +54,13 @@ def read(comments: Iterable[str], path: Path) -> Info:
             said.setdefault(key, value)
             if value.lower() not in _UNSAID:
                 removed.add(key if key == "date" else "free text")
-    if missing := _missing(said.keys()):
-        odd.append(Finding("header-comment", path, f"{missing} is missing"))
+    lost = _missing(said.keys()) | {
+        key
+        for key, mention in _MENTIONS.items()
+        if not said.get(key, "") and any(map(mention.search, comments))
+    }
+    if lost:
+        odd.append(Finding("header-comment", path, f"missing: {', '.join(sorted(lost))}"))
     age, age_odd = facts.age(said.get("age", ""), path)
     sex, sex_odd = facts.sex(said.get("sex", ""), path)
     if sex_odd or _LEADING_ZERO.match(said.get("age", "")) or said.get("sex", "").isdigit():
@@ -59,7 +69,7 @@ def read(comments: Iterable[str], path: Path) -> Info:
     return Info(age, sex, labels, tuple(sorted(removed)), odd + age_odd + sex_odd)
 
 
-def _fields(comments: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _fields(comments: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Yield keys, lower case, and values; a comment that is no field has the key ""."""
     for comment in comments:
         text = comment.strip()
@@ -71,7 +81,7 @@ def _fields(comments: Iterable[str]) -> Iterable[tuple[str, str]]:
                 yield _KEYS.get(key, key), part[match.end() :].strip() if match else part
 
 
-def _missing(keys: Iterable[str]) -> str:
+def _missing(keys: Iterable[str]) -> set[str]:
     """Return what a publisher who writes these keys would also have written."""
     have = set(keys)
     want: set[str] = set()
@@ -79,7 +89,9 @@ def _missing(keys: Iterable[str]) -> str:
         want |= {"age", "sex"}  # ECG-ID, PTB
     if len(have & {"age", "sex", "dx"}) >= 2 and have & _CHALLENGE:
         want |= {"age", "sex", "dx"}  # Challenge 2020 and 2021
-    return ", ".join(sorted(want - have))
+    if "" in have and have & {"age", "sex"}:
+        want |= {"age", "sex"}  # a comment that is no field may be what is left of one
+    return want - have
 
 
 def _labels(value: str, path: Path, odd: list[Finding]) -> dict[str, float]:

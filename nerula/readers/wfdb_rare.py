@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nerula.defects import Finding
 from nerula.errors import MissingExtraError, refuse
+from nerula.readers import mat
 from nerula.readers.files import beside, load
 from nerula.readers.wfdb_doubts import Layout
 from nerula.readers.wfdb_header import Header, Signal
@@ -96,10 +97,15 @@ def _unpack(header: Header, path: Path, root: Path | None) -> list[NDArray[np.in
 
 def _check_size(signals: list[Signal], source: str, header: Header, path: Path) -> None:
     """Refuse a file that cannot hold what its header declares."""
-    form = signals[0].encoding.format
+    form, offset = signals[0].encoding.format, signals[0].encoding.offset
     if form not in _BITS and form not in _FLAC:
         raise refuse("format-unsupported", path, f"signal format {form}")
-    held = len(load(source, missing="data-missing")) - signals[0].encoding.offset
+    if any(s.encoding.format != form or s.encoding.offset != offset for s in signals):
+        raise refuse("header-malformed", path, f"signals of {source} do not go together")
+    data = load(source, missing="data-missing")
+    if source.endswith(".mat"):
+        mat.check(data, source, form, offset, len(signals))
+    held = len(data) - offset
     values = (header.length or 1) * sum(s.encoding.samples_per_frame for s in signals)
     if values > held * (8 / _BITS[form] if form in _BITS else _FLAC_PACKED):
         raise refuse("data-truncated", Path(source), f"{values} values declared")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nerula.defects import Finding
-from nerula.errors import refuse
+from nerula.errors import DefectError, refuse
 from nerula.readers import wfdb, wfdb_header
 from nerula.readers.files import beside, load
 from nerula.readers.plausible import check_rate
@@ -22,11 +22,10 @@ _MOST_VALUES = 1 << 30
 def read(header: Header, path: Path, root: Path | None) -> Recording:
     """Join the segments of a record. A lead that a segment lacks is invalid there."""
     check_rate(header.rate, path)
-    parts = [
-        (start, _segment(name, length, header, path, root))
-        for name, length, start in _places(header, path)
-        if length and name != _GAP
-    ]
+    parts = []
+    for name, length, start in _places(header, path):
+        if length and name != _GAP and (part := _segment(name, length, header, path, root)):
+            parts.append((start, part))
     if not parts:
         raise refuse("length-zero", path, "none of its segments is there")
     rates = {part.rate for _, part in parts}
@@ -70,13 +69,20 @@ def _places(header: Header, path: Path) -> list[tuple[str, int, int]]:
     return [(*segment, start) for segment, start in zip(header.segments, starts, strict=False)]
 
 
-def _segment(name: str, length: int, header: Header, path: Path, root: Path | None) -> Recording:
-    """Read one segment, which must be an ordinary record of the length and rate declared."""
+def _segment(
+    name: str, length: int, header: Header, path: Path, root: Path | None
+) -> Recording | None:
+    """Read one segment, an ordinary record of the length and rate declared; None without ECG."""
     source = beside(str(path.parent), f"{name}.hea", root, path)
     inner = wfdb_header.parse(load(source, wfdb_header.LIMIT), Path(source))
     if inner.segments:
         raise refuse("header-malformed", path, f"its segment {name} has segments itself")
-    part = wfdb.read_segment(inner, Path(source), root)
+    try:
+        part = wfdb.read_segment(inner, Path(source), root)
+    except DefectError as error:
+        if error.finding.code == "ecg-missing":
+            return None
+        raise
     if part.x.shape[1] * header.rate != length * part.rate:
         detail = f"{name}: {part.x.shape[1]} samples at {part.rate:g} Hz, declared {length}"
         raise refuse("header-contradiction", path, detail)

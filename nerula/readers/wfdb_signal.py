@@ -119,4 +119,5 @@ def physical(
 def filled(samples: Samples, form: int) -> NDArray[np.float64]:
     """Return how much of the format's range each signal uses, 0 to 1."""
     highest, lowest = samples.max(1).astype(np.float64), samples.min(1).astype(np.float64)
-    return (highest - lowest) / (1 << BITS[form])
+    used: NDArray[np.float64] = (highest - lowest) / (1 << BITS[form])
+    return used
