@@ -99,7 +99,12 @@ class Server:
         partial = path.with_name(f"{path.name}.part")
         for _ in range(WRONG_CONTENTS):
             self.advance(_size(partial))
-            digest = self._whole(name, partial)
+            try:
+                digest = self._whole(name, partial)
+            except NerulaError:
+                if not _size(partial):
+                    partial.unlink(missing_ok=True)
+                raise
             if sha256 is None or digest == sha256:
                 partial.replace(path)
                 return
@@ -179,8 +184,6 @@ class Server:
                 "Make room and run the same command: it continues.",
             ) from error
         if isinstance(error, HTTPError) and error.code not in _AGAIN:
-            if not _size(partial):
-                partial.unlink(missing_ok=True)
             raise FileError(
                 f"{self.base}{name}: the server says {error.code} {error.reason}.",
                 "The publisher may have moved it; see docs/datasets.md, or try --base-url.",

@@ -34,7 +34,7 @@ def fetch(
     dataset: Dataset,
     folder: Path,
     *,
-    jobs: int = 4,
+    jobs: int = 8,
     base_url: str | None = None,
     verify: bool = False,
 ) -> int:
@@ -73,7 +73,7 @@ def fetch(
     with _alone(folder), _progress() as bar:
         files, size = _fetch_all(publication, base, folder, jobs=jobs, verify=verify, bar=bar)
     console.print(f"{files:,} files, {_bytes(size)}, all verified.", highlight=False)
-    console.print(f"Next: nerula check {escape(str(folder))}", highlight=False)
+    console.print(f"Next: nerula check {escape(str(folder))}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -114,8 +114,8 @@ def _fetch_all(
 
     task = bar.add_task("list of files", total=None)
     server = Server(base, advance=lambda size: bar.advance(task, size))
+    ledger = _Ledger(folder / LEDGER, publication.address)
     wanted = _wanted(publication, server, folder)
-    ledger = _Ledger(folder / LEDGER)
     missing = {n: s for n, s in wanted.items() if verify or not ledger.has(folder / n, n, s)}
     expected = sum(publication.size(name) for name in missing)
     bar.console.print(
@@ -125,6 +125,7 @@ def _fetch_all(
     _check_room(publication, folder, missing)
     bar.reset(task, description="fetching", total=expected)
     _fetch_files(server, folder, missing, ledger, jobs)
+    bar.update(task, total=bar.tasks[0].completed)
     paths = [folder / name for name in wanted]
     for archive, members in publication.archives.items():
         bar.reset(task, description=f"unpacking {archive}", total=None)
@@ -142,8 +143,8 @@ def _wanted(publication: "Publication", server: "Server", folder: Path) -> dict[
     wanted = {name: s for name, s in _sums(path).items() if publication.is_wanted(name)}
     if not wanted:
         raise NerulaError(
-            f"{path} is not the list of files of {publication.title}.",
-            "Fetch each data set into a folder of its own.",
+            f"{path} does not list what belongs to {publication.title}.",
+            "Delete it and try again, or another --base-url.",
         )
     if outside := next((name for name in wanted if not _is_inside(name)), None):
         path.unlink()
@@ -185,17 +186,26 @@ def _check_room(publication: "Publication", folder: Path, missing: dict[str, str
 
 
 class _Ledger:
-    """Which files were verified, and how they looked then. One JSON line each."""
+    """Which files were verified, and how they looked then: one JSON line each, below a first line
+    that says of which publication they are."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, address: str) -> None:
         self.path = path
         self.lock = threading.Lock()
         self.known: dict[str, tuple[int, int, str]] = {}
-        if path.exists():
-            for line in path.read_text("utf-8", errors="replace").splitlines():
-                with suppress(ValueError, TypeError):  # the last line of a killed run may be cut
-                    name, size, modified, sha256 = json.loads(line)
-                    self.known[name] = size, modified, sha256
+        head = json.dumps({"of": address})
+        if not path.exists() or not path.stat().st_size:
+            path.write_text(head, encoding="utf-8")
+        first, *lines = path.read_text("utf-8", errors="replace").split("\n")
+        if first != head:
+            raise UsageError(
+                f"{path.parent} holds something else: {first}.",
+                "Fetch each data set into a folder of its own.",
+            )
+        for line in lines:
+            with suppress(ValueError, TypeError):  # the last line of a killed run may be cut
+                name, size, modified, sha256 = json.loads(line)
+                self.known[name] = size, modified, sha256
 
     def has(self, path: Path, name: str, sha256: str) -> bool:
         """Whether a file was verified and looks untouched since."""
@@ -209,7 +219,7 @@ class _Ledger:
         state = path.stat()
         line = json.dumps([name, state.st_size, state.st_mtime_ns, sha256])
         with self.lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{line}" if file.tell() else line)
+            file.write(f"\n{line}")
 
 
 def _fetch_files(

@@ -1,7 +1,6 @@
 """The bundled sample: what is in it, that it is intact, and that its codec loses nothing."""
 
 import csv
-import hashlib
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -147,6 +146,6 @@ def test_the_tool_makes_the_same_files(
     monkeypatch.setattr(sample, "FOLDER", tmp_path)
     monkeypatch.setattr("sys.argv", ["make_sample.py", str(folder)])
     make_sample.main()
-    for name, content in before.items():
-        made = (tmp_path / name).read_bytes()
-        assert hashlib.sha256(made).digest() == hashlib.sha256(content).digest()
+    assert (tmp_path / sample.TABLE).read_bytes() == before[sample.TABLE]
+    made = (tmp_path / sample.SIGNALS).read_bytes()  # another compressor may pack otherwise
+    assert np.array_equal(unpack(made, 1200, 1000), unpack(before[sample.SIGNALS], 1200, 1000))
