@@ -20,7 +20,7 @@ import pyarrow as pa
 from nerula.conform import conform
 from nerula.contract import Contract
 from nerula.defects import CATALOGUE, Finding
-from nerula.errors import DefectError, MissingExtraError, NerulaError
+from nerula.errors import NerulaError, explain
 from nerula.files import replacing
 from nerula.readers.source import Entry, Source
 from nerula.recording import Recording
@@ -157,16 +157,8 @@ def read_entry(
     try:
         recording = source.read(entry)
         return conform(recording, contract), recording.rate
-    except DefectError as error:
-        return error.finding
-    except MissingExtraError as error:
-        return Finding("format-unsupported", entry.path, str(error))
-    except NerulaError as error:
-        return Finding("file-unreadable", entry.path, str(error))
-    except (OSError, MemoryError) as error:
-        return Finding("file-unreadable", entry.path, str(error) or "not enough memory")
     except Exception as error:  # one bad file never ends a run, not even through our own mistake
-        return Finding("reader-failed", entry.path, f"{type(error).__name__}: {error}")
+        return explain(error, entry.path)
 
 
 def refusal(source: Source, entry: Entry, found: Finding) -> Refusal:

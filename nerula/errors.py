@@ -42,3 +42,18 @@ class DefectError(NerulaError):
 def refuse(code: str, path: Path | None = None, detail: str = "", lead: str = "") -> DefectError:
     """Build the error for a defect: ``raise refuse("gain-zero", path, lead="II")``."""
     return DefectError(Finding(CATALOGUE[code].code, path, detail, lead))
+
+
+def explain(error: Exception, path: Path) -> Finding:
+    """Return as a finding what went wrong with one recording, our own mistakes included."""
+    match error:
+        case DefectError():
+            return error.finding
+        case MissingExtraError():
+            return Finding("format-unsupported", path, str(error))
+        case NerulaError():
+            return Finding("file-unreadable", path, str(error))
+        case OSError() | MemoryError():
+            return Finding("file-unreadable", path, str(error) or "not enough memory")
+        case _:
+            return Finding("reader-failed", path, f"{type(error).__name__}: {error}")
