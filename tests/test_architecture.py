@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
-NUMERIC = GROUND | {"readers", "sample", "signal", "quality", "leakage"}
-NUMERIC |= {"contract", "columns", "files", "store", "writer"}
+NUMERIC = GROUND | {"readers", "sample", "signal", "einthoven", "faults"}
+NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
@@ -27,7 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "readers": GROUND | {"sample"},
     "sample": GROUND | {"readers"},
     "signal": GROUND,
-    "quality": GROUND | {"signal"},
+    "einthoven": set(),
+    "faults": set(),
+    "quality": GROUND | {"einthoven", "faults"},
     "leakage": GROUND,
     "contract": GROUND,
     "files": set(),
