@@ -189,6 +189,7 @@ _DEFECTS = [
     _warning("signal-noise", "the signal looks like noise rather than an ECG",
              "Look at it before training."),
     # --- the subject and the data set
+    _note("age-over-89", "the age is over 89; kept as 90", "Nothing to do."),
     _warning("age-absurd", "the age cannot be true; dropped", "Mend the table."),
     _note("sex-unknown", "the sex is neither female nor male; left empty", "Nothing to do."),
     _error("table-malformed", "the data set's table cannot be read", "Download it again."),
