@@ -561,7 +561,7 @@ def test_real_ptbxl_facts(shared_data: Callable[[str], Path]) -> None:
     from nerula.readers import ptbxl_table
 
     table = shared_data("ptbxl") / "ptbxl_database.csv"
-    facts = [ptbxl_table.understand(row, table) for row in ptbxl_table.rows(table).values()]
+    facts = [ptbxl_table.understand(row, table, table) for row in ptbxl_table.rows(table).values()]
     assert Counter(int(f.fold) for f in facts) == {
         1: 2175, 2: 2181, 3: 2192, 4: 2174, 5: 2174, 6: 2173, 7: 2176, 8: 2173, 9: 2183, 10: 2198,
     }  # fmt: skip

@@ -32,7 +32,7 @@ def choose(folder: Path) -> dict[str, tuple[Row, NDArray[np.int16]]]:
     left = {(fold, group): number for fold in FOLDS for group, number in QUOTA.items()}
     chosen = {}
     for file, row in sorted(files.items(), key=lambda item: shuffled(item[1].ecg_id)):
-        labels = ptbxl_table.understand(row, table).labels
+        labels = ptbxl_table.understand(row, table, folder / file).labels
         place = int(row.fold), group_of({classes.get(code, "") for code in labels}, set(labels))
         if row.subject and left.get(place, 0):
             signal = lead_two(folder / file)

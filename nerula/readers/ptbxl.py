@@ -69,7 +69,7 @@ class PTBXL:
         if row is None:
             unknown = Finding("table-row-missing", entry.path, TABLE)
             return replace(recording, name=entry.name, findings=(*recording.findings, unknown))
-        facts = ptbxl_table.understand(row, self.root / TABLE)
+        facts = ptbxl_table.understand(row, self.root / TABLE, entry.path)
         return replace(
             recording,
             name=entry.name,

@@ -88,10 +88,10 @@ def _text(path: Path) -> str:
         return raw.decode("latin-1")
 
 
-def understand(row: Row, path: Path) -> Facts:
-    """Turn the cells of one row of the table `path` into what they mean."""
-    age, findings = facts.age(row.age, path)
-    sex, odd = facts.sex(row.sex, path)
+def understand(row: Row, path: Path, recording: Path) -> Facts:
+    """Turn the cells of one row of the table `path` into what they mean for a recording."""
+    age, findings = facts.age(row.age, recording)
+    sex, odd = facts.sex(row.sex, recording)
     whole = _WHOLE.fullmatch(row.subject)
     if not whole and row.subject.strip():
         raise refuse("table-malformed", path, f"patient_id {row.subject[:20]!r} of {row.ecg_id}")

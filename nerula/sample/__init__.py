@@ -109,5 +109,5 @@ def load() -> Sample:
     table = FOLDER / TABLE
     rows = ptbxl_table.rows(table)
     names = tuple(f"{int(ecg_id):05d}" for ecg_id in rows)
-    facts = tuple(ptbxl_table.understand(row, table) for row in rows.values())
+    facts = tuple(ptbxl_table.understand(row, table, FOLDER / SIGNALS) for row in rows.values())
     return Sample(microvolts, names, facts)
