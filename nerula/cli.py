@@ -16,6 +16,7 @@ _VERBS = {
     "prepare": ("nerula.prepare:prepare", "Turn any supported source into a store."),
     "merge": ("nerula.merge:merge", "Join the shards of `prepare --shard i/n` into one store."),
     "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
+    "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

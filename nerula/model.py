@@ -114,14 +114,23 @@ class Model:
         return self.embed_prepared((one.x, one.valid) for one in map(self.prepare, recordings))
 
     def prepare(self, recording: Recording) -> Recording:
-        """Bring a recording under the model's contract: its leads, rate and band.
+        """Bring a recording under the model's contract: its leads, rate and band."""
+        return conform(self.suited(recording), self.contract)
 
-        A model of one lead takes any one lead that it is given; where there are more, its own.
+    def suited(self, recording: Recording, lead: str | None = None) -> Recording:
+        """A recording whose one lead goes by the name of the model's, where the model has one.
+
+        That is the lead that was asked for; or the only one; or else the one of that name.
         """
         own = self.contract.leads
-        if len(own) == 1 and len(recording.leads) == 1 and recording.leads != own:
-            recording = replace(recording, leads=own)
-        return conform(recording, self.contract)
+        if len(own) > 1:
+            return recording
+        if lead is None and len(recording.leads) == 1:
+            lead = recording.leads[0]
+        if lead is None or lead == own[0] or lead not in recording.leads:
+            return recording
+        row = [recording.leads.index(lead)]
+        return replace(recording, x=recording.x[row], valid=recording.valid[row], leads=own)
 
     def embed_prepared(self, pairs: Iterable[Prepared]) -> Iterator[Embedded]:
         """Embed signals (leads, time) and their validity that obey the contract already."""

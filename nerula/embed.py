@@ -1,0 +1,292 @@
+"""The verb `embed`: embeddings of a store, or of files as they are."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from cyclopts import Parameter
+from numpy.typing import NDArray
+
+from nerula.errors import NerulaError, UsageError
+from nerula.files import replacing, write_whole
+
+if TYPE_CHECKING:
+    from nerula.chunks import Refusal
+    from nerula.contract import Contract
+    from nerula.model import Embedded, Model, Prepared
+    from nerula.readers.source import Entry, Source
+    from nerula.recording import Recording
+    from nerula.store import Store
+
+_OWN_FACTS = ("name", "subject", "fold", "age", "sex")
+FACTS = (*_OWN_FACTS, "windows", "valid")
+"""The columns of an index; `windows` and `valid` say how much of each recording there was."""
+
+
+def embed(
+    model: str,
+    source: Path,
+    out: Path,
+    *,
+    lead: str | None = None,
+    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    device: str = "cpu",
+    source_rate: float | None = None,
+    source_unit: str | None = None,
+    source_leads: str | None = None,
+) -> int:
+    """Embed every recording of a store, a data set, a folder or a file.
+
+    Any rate, unit, length and order of leads: the model brings them to what it was trained on. A
+    recording longer than the model's window is embedded in windows, whose mean it gets. A file
+    that cannot be trusted goes to OUT.quarantine.csv with its reason, and the work goes on.
+
+    Parameters
+    ----------
+    model
+        Folder of a model or of a finished run, or the name of a model that Nerula brings along.
+    source
+        A store, a data set's folder, a folder of recordings, or one file.
+    out
+        OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
+        OUT.csv.
+    lead
+        Which lead to give a model of one lead, where recordings have several and none of its name.
+    kind
+        What the source is, such as "ptbxl" or "edf", where its content does not tell.
+    device
+        cpu, or cuda.
+    source_rate
+        Samples per second of files that do not say.
+    source_unit
+        Unit of files that do not say, such as "uV".
+    source_leads
+        Names of the signals, in their order, of files that do not say.
+    """
+    from nerula import bundle
+    from nerula.readers import open_source
+    from nerula.readers.source import Hints
+    from nerula.store import INDEX, Store
+
+    if out.suffix not in WRITERS:
+        raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
+    loaded = bundle.load(model, device=device)
+    contract = loaded.contract
+    if (source / INDEX).exists():
+        store = Store.open(source)
+        opened: Source = _Stored(store)
+        contract = _remaining(store, contract)
+    else:
+        named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
+        opened = open_source(source, kind, Hints(source_rate, source_unit, named))
+    result = embed_source(loaded, _Suited(opened, loaded, lead), contract)
+    if not result.z:
+        why = Counter(row[2] for row in result.refused).most_common()
+        reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
+        absent = any(row[2] == "lead-missing" for row in result.refused)
+        remedy = "Say with --lead which of its leads to take." if absent else ""
+        raise NerulaError(f"No recording of {source} can be embedded: {reasons}.", remedy)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    WRITERS[out.suffix](out, result)
+    _say(model, result, out, _write_refused(out, result))
+    return 0
+
+
+@dataclass
+class Result:
+    """What has been embedded so far, and what could not be."""
+
+    z: list[NDArray[np.float32]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    refused: list["Refusal"] = field(default_factory=list)
+
+    def add(self, embedded: "Embedded") -> None:
+        """Add the windows of the recording whose turn it is."""
+        row = self.rows[len(self.z)]
+        row |= {"windows": len(embedded.z), "valid": round(float(embedded.weight.mean()), 4)}
+        self.z.append(embedded.mean())
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The index, column by column."""
+        return {name: [row[name] for row in self.rows] for name in FACTS}
+
+
+def embed_source(model: "Model", source: "Source", contract: "Contract") -> Result:
+    """Read, bring under the contract and embed every entry, windows of many at a time."""
+    from nerula.chunks import read_entry, refusal
+    from nerula.defects import Finding
+    from nerula.summary import progress
+
+    result = Result()
+    with progress(sum(1 for _ in source.entries()), "embedding") as advance:
+
+        def prepared() -> "Iterator[Prepared]":
+            for entry in source.entries():
+                found = read_entry(source, entry, contract)
+                advance(1)
+                if isinstance(found, Finding):
+                    result.refused.append(refusal(source, entry, found))
+                    continue
+                recording, _ = found
+                result.rows.append({name: getattr(recording, name) for name in _OWN_FACTS})
+                yield recording.x, recording.valid
+
+        for embedded in model.embed_prepared(prepared()):
+            result.add(embedded)
+    return result
+
+
+@dataclass(frozen=True)
+class _Suited:
+    """A source whose one lead goes by the name of the model's."""
+
+    source: "Source"
+    model: "Model"
+    lead: str | None
+
+    @property
+    def kind(self) -> str:
+        return self.source.kind
+
+    @property
+    def root(self) -> Path:
+        return self.source.root
+
+    @property
+    def leads(self) -> tuple[str, ...] | None:
+        return self.source.leads
+
+    def entries(self) -> "Iterator[Entry]":
+        return self.source.entries()
+
+    def read(self, entry: "Entry") -> "Recording":
+        return self.model.suited(self.source.read(entry), self.lead)
+
+
+class _Stored:
+    """A store as a source: its recordings go the way of all others."""
+
+    kind = "store"
+
+    def __init__(self, store: "Store") -> None:
+        self.store, self.root, self.leads = store, store.path, store.contract.leads
+        self._facts = {name: store.column(name) for name in _OWN_FACTS}
+
+    def entries(self) -> "Iterator[Entry]":
+        from nerula.readers.source import Entry
+
+        for row, name in enumerate(self._facts["name"]):
+            yield Entry(name, self.root, row)
+
+    def read(self, entry: "Entry") -> "Recording":
+        from nerula.recording import Recording
+
+        x, valid = self.store.read(entry.row)
+        own = {name: self._facts[name][entry.row] for name in _OWN_FACTS}
+        age = None if np.isnan(own["age"]) else float(own["age"])
+        held = self.store.contract
+        return Recording(
+            x=x,
+            rate=held.rate,
+            leads=held.leads,
+            valid=valid,
+            unit=held.unit,
+            **own | {"age": age},
+        )
+
+
+def _remaining(store: "Store", wanted: "Contract") -> "Contract":
+    """What is left to do for a store's recordings: nothing, where its contract is the model's."""
+    held = store.contract
+    if held.band not in (None, wanted.band):
+        raise UsageError(
+            f"{store.path} was filtered to {held.band} Hz, which the model does not expect "
+            f"({wanted.band or 'unfiltered'}).",
+            "Embed the files themselves, or prepare them again.",
+        )
+    return wanted if held.band is None else replace(wanted, band=None)
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def _write_npy(out: Path, result: Result) -> None:
+    with replacing(out) as file:
+        np.save(file, np.stack(result.z), allow_pickle=False)
+    _write_csv_rows(out.with_suffix(".csv"), result.columns)
+
+
+def _write_npz(out: Path, result: Result) -> None:
+    columns = {name: _array(values) for name, values in result.columns.items()}
+    with replacing(out) as file:
+        np.savez(file, allow_pickle=False, embeddings=np.stack(result.z), **columns)
+
+
+def _write_parquet(out: Path, result: Result) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    z = np.stack(result.z)
+    table = pa.table(result.columns).append_column(
+        "embedding", pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
+    )
+    with replacing(out) as file:
+        parquet.write_table(table, file, compression="zstd")
+
+
+def _write_csv(out: Path, result: Result) -> None:
+    z = np.stack(result.z)
+    _write_csv_rows(out, result.columns | {f"z{i}": z[:, i].tolist() for i in range(z.shape[1])})
+
+
+WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
+"""What the ending of OUT chooses."""
+
+
+def _write_csv_rows(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(zip(*columns.values(), strict=True))
+    write_whole(out, text.getvalue())
+
+
+def _array(values: Sequence[Any]) -> NDArray[Any]:
+    """Numbers as they are; text with nothing as an empty word: no array of objects, ever."""
+    if any(isinstance(value, str) for value in values):
+        return np.array([value or "" for value in values], np.str_)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _write_refused(out: Path, result: Result) -> Path | None:
+    """Write why files were left out; a list from an earlier call does not stay behind."""
+    from nerula.workplace import REFUSAL
+
+    path = out.with_name(f"{out.name}.quarantine.csv")
+    if not result.refused:
+        path.unlink(missing_ok=True)
+        return None
+    columns = zip(*result.refused, strict=True)
+    _write_csv_rows(path, dict(zip(REFUSAL, columns, strict=True)))
+    return path
+
+
+def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    dimensions = len(result.z[0])
+    console.print(f"{len(result.z)} recordings, {dimensions} values each: {out}", markup=False)
+    if out.suffix == ".npy":
+        console.print(f"whose each row is: {out.with_suffix('.csv')}", markup=False)
+    if refused is not None:
+        console.print(f"{len(result.refused)} refused, with reasons: {refused}", markup=False)
+    console.print(
+        f"Next: nerula impute {model} FILE filled.csv --picture filled.png", markup=False
+    )
