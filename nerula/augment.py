@@ -27,7 +27,9 @@ def patch_masks(
     many separate runs, as many as fit.
 
     Ones and zeros are each a stick broken at uniformly random places: every run gets one sample,
-    and what is left is shared out by normalised exponentials.
+    and what is left is shared out by normalised exponentials. A mask begins and ends inside runs
+    of ones as often as a mask without ends would be cut there, so every position is equally often
+    visible.
     """
     ones = math.floor(fraction * time + 1e-9)
     zeros = time - ones
@@ -36,12 +38,14 @@ def patch_masks(
     if least < 1:
         return torch.full((batch, time), ones > 0, device=device)
     number = torch.randint(least, most + 1, (batch, 1), generator=generator, device=device)
+    inside = torch.rand(batch, 1, generator=generator, device=device) < ones / time
+    outer = ~(inside & (number > 1))
     run = torch.arange(most, device=device)
     used = run < number
     lengths = _broken_stick(used, ones - number, generator) + used
-    # A gap before each run (the first may be empty), and one after the last.
+    # A gap before each run and one after the last; the first and the last may be empty.
     inner = used & (run > 0)
-    share = torch.cat([used, torch.ones_like(number, dtype=torch.bool)], dim=1)
+    share = torch.cat([torch.where(run > 0, used, outer), outer], dim=1)
     gaps = _broken_stick(share, zeros - (number - 1), generator)
     gaps[:, :-1] += inner
     # Gap, run, gap, run, ..., last gap.
@@ -53,8 +57,8 @@ def patch_masks(
 
 def _broken_stick(used: Tensor, total: Tensor, generator: torch.Generator) -> Tensor:
     """Break each row's `total` into random whole parts >= 0, one for every place in `used`."""
-    draws = torch.empty(used.shape, device=used.device).exponential_(generator=generator)
-    cuts = (draws * used).cumsum(1)
+    uniform = torch.rand(used.shape, generator=generator, device=used.device)
+    cuts = (torch.log1p(-uniform) * used).cumsum(1)  # exponentials, but for the sign
     edges = (cuts / cuts[:, -1:] * total).long()
     return torch.diff(edges, dim=1, prepend=torch.zeros_like(total))
 

@@ -66,7 +66,7 @@ class _WindowAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor, heads: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
         batch, time, width = qkv.shape
         block, span = bias.shape[1:]
         size = width // (3 * heads)
@@ -101,7 +101,7 @@ class _WindowAttention(torch.autograd.Function):
             (_folded(torch.bmm(weights.transpose(1, 2), out), block), 1.0),
         )
         for place, (part, factor) in enumerate(parts):
-            by_time = part.unflatten(0, (heads, -1)).permute(1, 2, 0, 3)
+            by_time = part.reshape(heads, -1, block, size).permute(1, 2, 0, 3)
             torch.mul(by_time, factor, out=result[:, :, place])
         return result.view(batch, time, -1), None, None
 

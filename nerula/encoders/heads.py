@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from nerula.encoders import Tokens
+from nerula.encoders import Encoder, Tokens
 from nerula.encoders.pool import POOLINGS, pool
 
 
@@ -58,18 +58,21 @@ class VectorProjection(nn.Module):
 
 
 class Target(nn.Module):
-    """A moving average of modules, which gets no gradient."""
+    """A moving average of an encoder and its projection, which gets no gradient."""
 
-    def __init__(self, *online: nn.Module) -> None:
+    def __init__(self, encoder: Encoder, projection: nn.Module) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(deepcopy(list(online))).requires_grad_(False)
+        self.encoder, self.projection = deepcopy(encoder), deepcopy(projection)
+        self.requires_grad_(False)
 
     @torch.no_grad()
-    def follow(self, *online: nn.Module, rate: float, progress: float) -> None:
+    def follow(
+        self, encoder: Encoder, projection: nn.Module, rate: float, progress: float
+    ) -> None:
         """`t <- r t + (1 - r) o`, with r from `rate` to 1 along a cosine; buffers are copied."""
         rate = 1 - (1 - rate) * (math.cos(math.pi * progress) + 1) / 2
-        source = nn.ModuleList(online)
-        mine, theirs = list(self.parts.parameters()), list(source.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - rate)
-        for old, new in zip(self.parts.buffers(), source.buffers(), strict=True):
+        online = nn.ModuleList([encoder, projection])
+        mine: list[Tensor] = list(self.parameters())
+        torch._foreach_lerp_(mine, list[Tensor](online.parameters()), 1 - rate)
+        for old, new in zip(self.buffers(), online.buffers(), strict=True):
             old.copy_(new)

@@ -15,7 +15,8 @@ and only the short convolutions are computed for each view by itself. The result
 passes, at the price of little more than one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +153,7 @@ class Block(nn.Module):
             x = level.together(pooled.transpose(1, 2))
         mixed = self.out(mixed)
         x = torch.addcmul(x, mixed, level.mask(mixed.dtype))
-        return x + self.mlp(x)
+        return torch.add(x, self.mlp(x))
 
 
 class LocalEncoder(Encoder):
@@ -222,7 +223,7 @@ class LocalEncoder(Encoder):
         seen = torch.where(valid, x, 0.0)  # not a product: what is hidden may be NaN
         h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
         level = Level(valid.any(1).byte())
-        for stem in self.stem:
+        for stem in cast("Iterable[Stem]", self.stem):
             level = level.strided(stem.stride)
             h = stem(h, level)
         if views == 2:
@@ -230,7 +231,7 @@ class LocalEncoder(Encoder):
             level = Level(first + 2 * second, views)
             h = torch.add(*h.chunk(2))
         h = self.widen(h)
-        for block in self.blocks:
+        for block in cast("Iterable[Block]", self.blocks):
             before, level = level, level.strided(block.stride)
             h = block(h, before, level)
         end = -(-time // self.stride)
@@ -278,5 +279,5 @@ class LocalDecoder(nn.Module):
             h = block(h, level, level)
         h = self.norm(h)
         taps = self.taps(h * level.mask(h.dtype))[:, :length]
-        signal = taps.unflatten(-1, (-1, self.leads)).flatten(1, 2)
+        signal: Tensor = taps.reshape(len(taps), -1, self.leads)
         return signal.transpose(1, 2)[..., :time]

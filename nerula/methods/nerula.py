@@ -241,9 +241,8 @@ class Nerula(Method):
         online = self.projection(tokens)
         aim = online.detach()
         if self.target is not None:
-            encoder, projection = self.target.parts
             with torch.no_grad():
-                aim = projection(self._encode(encoder, scaled))
+                aim = self.target.projection(self._encode(self.target.encoder, scaled))
         return negative_cosine(self.predictor(online), aim.roll(len(aim) // 2, 0))
 
     def _rebuild(
