@@ -93,15 +93,16 @@ def prepare(
         Names of the signals, in their order, of files that do not say.
     """
     from nerula.readers import open_source
+    from nerula.readers.names import split_leads, split_names
     from nerula.readers.source import Hints
     from nerula.workers import available
 
     for name, number in (("jobs", jobs), ("limit", limit)):
         if number is not None and number < 1:
             raise UsageError(f"--{name} {number} is not a number above 0.")
-    named = _names(source_leads)
+    named = split_names(source_leads)
     options = Options(
-        leads=_canonical(_names(leads)),
+        leads=split_leads(leads),
         rate=float(rate),
         band=_parse_band(band),
         dtype=dtype,
@@ -327,19 +328,6 @@ def _full_disk_explained(store: Path) -> Iterator[None]:
             f"The disk of {store} is full; what is prepared so far is kept.",
             "Make room and run the same command again: it continues.",
         ) from error
-
-
-def _names(written: str | None) -> tuple[str, ...] | None:
-    if not written:
-        return None
-    names = written.split(",") if "," in written else written.split()
-    return tuple(name.strip() for name in names)
-
-
-def _canonical(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    from nerula.readers.names import canonical_lead
-
-    return names and tuple(canonical_lead(name) or name for name in names)
 
 
 def _parse_band(written: str | None) -> tuple[float, float] | None:

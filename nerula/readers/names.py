@@ -105,6 +105,20 @@ def name_leads(
     return tuple(leads), tuple(findings)
 
 
+def split_names(written: str | None) -> tuple[str, ...] | None:
+    """Split names as a command line has them, "I,II" or "I II"; None where there are none."""
+    if not written:
+        return None
+    names = written.split(",") if "," in written else written.split()
+    return tuple(name.strip() for name in names)
+
+
+def split_leads(written: str | None) -> tuple[str, ...] | None:
+    """Split names as a command line has them, and return our names of these leads."""
+    names = split_names(written)
+    return names and tuple(canonical_lead(name) or name for name in names)
+
+
 def millivolts_per(unit: str) -> float | None:
     """Return how many mV one `unit` is, or None where it is no voltage."""
     bare = unit.strip()
