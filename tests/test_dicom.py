@@ -301,6 +301,24 @@ def test_a_truncated_file_is_refused(path: Path, size: int) -> None:
         dicom.read(path)
 
 
+@pytest.mark.parametrize("at", [-200, -900, 1900])
+@pytest.mark.parametrize("change", [b"", b"\0\0"])
+def test_bytes_that_were_lost_or_inserted_are_noticed(path: Path, at: int, change: bytes) -> None:
+    data = files.save_dicom(sound(), path).read_bytes()
+    path.write_bytes(data[:at] + (change * 2 or b"") + data[at + (0 if change else 2) :])
+    with pytest.raises(DefectError):
+        dicom.read(path)
+
+
+def test_a_sequence_of_unknown_length_is_read(path: Path) -> None:
+    dataset = sound()
+    dataset["WaveformSequence"].is_undefined_length = True
+    assert read(dataset, path).leads == LEADS
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(DefectError):
+        dicom.read(path)
+
+
 def test_an_image_is_no_ecg() -> None:
     with pytest.raises(DefectError, match="ecg-missing"):
         dicom.read(Path(str(get_testdata_file("CT_small.dcm"))))

@@ -142,6 +142,13 @@ def test_label_of_a_signal(path: Path, label: str, lead: str | None) -> None:
     assert codes(recording) == ([] if lead else ["lead-unknown"])
 
 
+def test_a_signal_scaled_like_an_ecg_is_not_passed_over_in_silence(path: Path) -> None:
+    ecg = files.edf_signals(("II", "V1"), 1000, 250)
+    recording = edf.read(written(path, [*ecg, {**ecg[0], "label": "ExG V2"}]))
+    assert recording.leads == ("II", "V1")
+    assert codes(recording) == ["signals-left-out"]
+
+
 def test_number_of_samples_of_the_commonest_rate_is_taken(path: Path) -> None:
     fast = files.edf_signals(("I", "II"), 1000, 250)
     slow = {**files.edf_signals(("V1",), 500, 125)[0]}
@@ -329,6 +336,12 @@ def test_a_field_that_cannot_be_true_is_refused(
 def test_a_truncated_file_is_refused(path: Path, size: int) -> None:
     path.write_bytes(written(path).read_bytes()[:size])
     assert refusal(path) in {"file-empty", "format-malformed", "data-truncated"}
+
+
+def test_annotations_in_a_file_that_does_not_say_edf_plus_are_refused(path: Path) -> None:
+    written(path, plus="D", onsets=["+0", "+1", "+7", "+8"])
+    path.write_bytes(path.read_bytes().replace(b"EDF+D", b"EDG+D"))
+    assert refusal(path) == "header-malformed"
 
 
 def test_an_overlong_file_is_refused(path: Path) -> None:

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from nerula.errors import NerulaError
+from nerula.readers.source import Hints
 from nerula.recording import Recording
 from tests.fuzz_seeds import SEEDS
 from tests.mutants import mutants
 
+ASK = ("table", "array")
+"""Readers of formats in which a file need not say its rate."""
 MEMORY = 1 << 30  # bytes that reading a file of some kilobytes may never need
 
 
@@ -40,7 +43,8 @@ def read_all(seed: str, path: Path, folder: Path) -> list[Recording]:
         return [source.read(entry) for entry in source.entries()]
     module = import_module(f"nerula.readers.{reader}")
     rows = module.rows(path) if hasattr(module, "rows") else 1
-    return [module.read(path, row) for row in range(min(rows, 8))]
+    said = {"hints": Hints(rate=250.0)} if reader in ASK else {}
+    return [module.read(path, row, **said) for row in range(min(rows, 8))]
 
 
 @pytest.mark.timeout(3600)  # the limit that matters is the second each mutant has

@@ -229,6 +229,8 @@ def test_aecg_subject_becomes_a_pseudonym_age_and_sex(path: Path) -> None:
         ('origin value="0"', 'origin value="1e30"', "gain-absurd"),
         ("MDC_ECG_LEAD_AVR", "MDC_ECG_LEAD_I", "lead-duplicate"),
         ("SLIST_PQ", "GLIST_PQ", "format-unsupported"),
+        ("</sequence></component>\n<component><sequence>", "", "format-malformed"),
+        ("<sequence><code code=\"MDC_ECG_LEAD_AVR\"/>", "<x/><sequence>", "format-malformed"),
         ("<digits>", "<digits>0x1 ", "format-malformed"),
         ("<digits>", "<digits>1.5 ", "format-malformed"),
         ("<digits>", "<digits>1_0 ", "format-malformed"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
+from nerula.readers.doubts import doubted
 from nerula.readers.identity import pseudonym, years_between
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal, whole_rate
@@ -44,6 +45,9 @@ def recording(tree: "Element", path: Path) -> Recording:
         raise refuse("ecg-missing", path, "no series of a rhythm")
     chosen = max(sets, key=lambda found: max(map(len, found.itertext()), default=0))
     sequences = chosen.findall("component/sequence")
+    sound = all(len(item.findall(part)) == 1 for item in sequences for part in ("code", "value"))
+    if not sound or len(sequences) != len(chosen.findall("component")):
+        raise refuse("format-malformed", path, "a component without one sequence, code and value")
     x, leads, findings = _signals(sequences, path)
     if len(sets) > 1:
         findings.append(Finding("signals-left-out", path, f"{len(sets) - 1} shorter rhythms"))
@@ -52,20 +56,22 @@ def recording(tree: "Element", path: Path) -> Recording:
     gender = _attribute(tree, ".//subjectDemographicPerson/administrativeGenderCode", "code")
     sex, odd_sex = facts.sex("" if gender == "UN" else gender, path)
     subject = ".//trialSubject/id"
-    return Recording(
-        name=path.stem,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=np.ones(x.shape, np.bool_),
-        subject=pseudonym(
-            _attribute(tree, subject, "extension") or _attribute(tree, subject, "root")
-        ),
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*check_rate(rate, path), *findings, *odd_age, *odd_sex),
-        removed=tuple(name for name in _REMOVED if tree.find(f".//{name}") is not None),
+    return doubted(
+        Recording(
+            name=path.stem,
+            x=x,
+            rate=rate,
+            leads=leads,
+            valid=np.ones(x.shape, np.bool_),
+            subject=pseudonym(
+                _attribute(tree, subject, "extension") or _attribute(tree, subject, "root")
+            ),
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*check_rate(rate, path), *findings, *odd_age, *odd_sex),
+            removed=tuple(name for name in _REMOVED if tree.find(f".//{name}") is not None),
+        )
     )
 
 

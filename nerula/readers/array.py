@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import UsageError, refuse
 from nerula.readers import facts, npy, npz
+from nerula.readers.doubts import doubted
 from nerula.readers.files import head
 from nerula.readers.identity import pseudonym
 from nerula.readers.names import millivolts_per, name_leads
@@ -63,17 +64,19 @@ def read(
     x[~valid] = 0
     age, odd_age = facts.age(_one(said, "age", path), path)
     sex, odd_sex = facts.sex(_one(said, "sex", path), path)
-    return Recording(
-        name=f"{path.stem}#{row}" if count > 1 else path.stem,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=valid,
-        subject=pseudonym(_one(said, "subject", path)),
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*findings, *check_rate(rate, path), *doubts, *odd_age, *odd_sex),
+    return doubted(
+        Recording(
+            name=f"{path.stem}#{row}" if count > 1 else path.stem,
+            x=x,
+            rate=rate,
+            leads=leads,
+            valid=valid,
+            subject=pseudonym(_one(said, "subject", path)),
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*findings, *check_rate(rate, path), *doubts, *odd_age, *odd_sex),
+        )
     )
 
 

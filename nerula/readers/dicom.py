@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import MissingExtraError, NerulaError, UsageError, refuse
 from nerula.readers import facts
+from nerula.readers.doubts import doubted
 from nerula.readers.files import load
 from nerula.readers.identity import pseudonym, years_between
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
@@ -32,6 +33,7 @@ _DTYPES = {
     (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4",
     (32, "UL"): "u4",
 }  # fmt: skip
+_DELIMITERS = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 _META_LIMIT = 1 << 16  # bytes; the information before the data set has some hundred
 
 _CODE = re.compile(r"(?:5\.6\.3-9-|2:)([0-9]{1,3})")  # SCP-ECG and MDC codes share their numbers
@@ -132,18 +134,20 @@ def read(
             findings.append(Finding("signal-gap", path, f"{(~valid).sum()} padded samples"))
     age, odd_age = facts.age(_years(file.patient), path)
     sex, odd_sex = facts.sex(file.patient["PatientSex"], path)
-    return Recording(
-        name=path.stem,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=valid,
-        subject=pseudonym(file.patient["PatientID"]),
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*findings, *odd_age, *odd_sex),
-        removed=file.removed,
+    return doubted(
+        Recording(
+            name=path.stem,
+            x=x,
+            rate=rate,
+            leads=leads,
+            valid=valid,
+            subject=pseudonym(file.patient["PatientID"]),
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*findings, *odd_age, *odd_sex),
+            removed=file.removed,
+        )
     )
 
 
@@ -169,11 +173,28 @@ def _extract(data: bytes, path: Path) -> _File:
             whole = BytesIO(data)
             whole.seek(start.tell())
             dataset = read_dataset(whole, *_SYNTAXES[syntax])
+            _whole(dataset, data, path)
             return _file(dataset, _SYNTAXES[syntax][1])
     except NerulaError:
         raise
     except Exception as error:
         raise refuse("format-malformed", path, type(error).__name__) from error
+
+
+def _whole(dataset: Any, data: bytes, path: Path) -> None:
+    """Refuse a file whose last element does not end where the file ends: bytes were lost or
+    inserted before it, which pydicom passes over."""
+    ends = [_end(dataset.get_item(tag), data) for tag in dataset.keys()]  # noqa: SIM118
+    if max(ends, default=0) != len(data):
+        code = "data-truncated" if max(ends, default=0) > len(data) else "data-overlong"
+        raise refuse(code, path, "its elements do not end where the file ends")
+
+
+def _end(element: Any, data: bytes) -> int:
+    """Return where an element ends; of unknown length it ends with a delimiter."""
+    if hasattr(element, "value_tell"):
+        return int(element.value_tell + element.length)
+    return len(data) if data.endswith(_DELIMITERS) else 0
 
 
 def _file(dataset: Any, little_endian: bool) -> _File:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import UsageError, refuse
 from nerula.readers import edf_header, facts
+from nerula.readers.doubts import doubted
 from nerula.readers.edf_header import Header, Signal
 from nerula.readers.files import load
 from nerula.readers.identity import pseudonym, years_between
@@ -20,6 +21,7 @@ from nerula.readers.source import NO_HINTS, Hints
 from nerula.recording import Recording
 
 _ECG = re.compile(r"\s*(ECG|EKG)", re.IGNORECASE)
+_OTHER = re.compile(r"(EEG|EMG|EOG|ERG|EP|MEG|MCG|RESP|POS)", re.IGNORECASE)
 _ONSET = re.compile(rb"([+-][0-9]{1,12}(?:\.[0-9]{1,12})?)\x14\x14")
 _NOTE = re.compile(rb"\x14[^\x14\x00]")
 _MOST_GAPS = 16
@@ -55,18 +57,20 @@ def read(
         detail = "the recording is said to be continuous, its times say otherwise"
         findings.append(Finding("header-contradiction", path, detail))
     subject, age, sex, removed, odd = _identity(header, path)
-    return Recording(
-        name=path.stem,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=valid,
-        subject=subject,
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*findings, *odd),
-        removed=(*removed, "annotations") if annotated else removed,
+    return doubted(
+        Recording(
+            name=path.stem,
+            x=x,
+            rate=rate,
+            leads=leads,
+            valid=valid,
+            subject=subject,
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*findings, *odd),
+            removed=(*removed, "annotations") if annotated else removed,
+        )
     )
 
 
@@ -90,6 +94,8 @@ def _is_ecg(signal: Signal) -> bool:
 
 
 def _choose(header: Header, path: Path) -> tuple[list[Signal], float, list[Finding]]:
+    """Return the ECG signals of the commonest rate. Others of theirs are named as left out, and
+    so are signals that are scaled like them and are not said to be something else."""
     found = [signal for signal in header.signals if _is_ecg(signal)]
     if not found:
         raise refuse("ecg-missing", path)
@@ -98,12 +104,17 @@ def _choose(header: Header, path: Path) -> tuple[list[Signal], float, list[Findi
     counts = Counter(signal.samples for signal in found)
     samples = max(counts, key=lambda n: (counts[n], n))
     rate = float(samples / header.seconds)
-    others = [signal.label for signal in found if signal.samples != samples]
-    findings = []
-    if others:
-        detail = f"{', '.join(others)}: not at {rate:g} Hz"
-        findings.append(Finding("signals-left-out", path, detail))
-    return [signal for signal in found if signal.samples == samples], rate, findings
+    chosen = [signal for signal in found if signal.samples == samples]
+    kinds = {(signal.unit, signal.limits, signal.samples) for signal in chosen}
+    others = [
+        signal.label
+        for signal in header.signals
+        if (signal in found and signal not in chosen)
+        or (signal not in found and (signal.unit, signal.limits, signal.samples) in kinds
+            and not _OTHER.match(signal.label))
+    ]  # fmt: skip
+    left_out = [Finding("signals-left-out", path, ", ".join(others))] if others else []
+    return chosen, rate, left_out
 
 
 # --- samples and time --------------------------------------------------------------------------

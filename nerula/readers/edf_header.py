@@ -90,15 +90,18 @@ def _parse(data: bytes, kind: str, path: Path) -> Header:
         raise refuse("data-truncated", path, f"{len(data)} bytes do not hold the header")
     words = [_free(field, path, findings) for field in (patient, recording)]
     _text(clock)
+    width = 2 if kind == "EDF" else 3
+    described = list(_signals(data[_BLOCK : _BLOCK * (signals + 1)], signals, width))
+    annotated = any(signal.label == f"{kind} Annotations" for signal in described)
     return Header(
         kind,
-        _plus(_text(reserved), kind),
+        _plus(_text(reserved), kind, annotated),
         words[0],
         words[1],
         _start(_text(day), words[1]),
         _integer(_text(records), -1),
         _seconds(_text(seconds), path),
-        list(_signals(data[_BLOCK : _BLOCK * (signals + 1)], signals, 2 if kind == "EDF" else 3)),
+        described,
         findings,
     )
 
@@ -111,6 +114,8 @@ def _signals(block: bytes, count: int, width: int) -> Iterator[Signal]:
     )
     start = 0
     for label, transducer, unit, *limits, _, samples, _ in zip(*fields, strict=True):
+        if not label.isascii():
+            raise ValueError(f"a label is {label!r}")
         low, high, least, most = limits
         number = _integer(samples, 1)
         yield Signal(label, transducer, unit, (low, high, least, most), number, start)
@@ -177,12 +182,12 @@ def _free(field: bytes, path: Path, findings: list[Finding]) -> str:
     return text
 
 
-def _plus(reserved: str, kind: str) -> str:
+def _plus(reserved: str, kind: str, annotated: bool) -> str:
     for letter in "CD":
         if reserved.startswith(f"{kind}+{letter}"):
             return letter
-    if reserved.startswith(f"{kind}+"):
-        raise ValueError(f"{reserved!r} is neither continuous nor discontinuous")
+    if annotated or reserved.startswith(f"{kind}+"):
+        raise ValueError(f"{reserved!r} does not say whether the recording is continuous")
     return ""
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
+from nerula.readers.doubts import doubted
 from nerula.readers.identity import pseudonym, years_between
 from nerula.readers.names import STANDARD, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal
@@ -55,18 +56,20 @@ def recording(tree: "Element", path: Path) -> Recording:
         doubts.append(Finding("leads-derived", path, detail))
     age, odd_age = facts.age(_years(tree), path)
     sex, odd_sex = facts.sex(_text(tree, "PatientDemographics/Gender"), path)
-    return Recording(
-        name=path.stem,
-        x=x,
-        rate=rate,
-        leads=all_leads,
-        valid=valid,
-        subject=pseudonym(_text(tree, "PatientDemographics/PatientID")),
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*check_rate(rate, path), *findings, *doubts, *odd_age, *odd_sex),
-        removed=tuple(_removed(tree)),
+    return doubted(
+        Recording(
+            name=path.stem,
+            x=x,
+            rate=rate,
+            leads=all_leads,
+            valid=valid,
+            subject=pseudonym(_text(tree, "PatientDemographics/PatientID")),
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*check_rate(rate, path), *findings, *doubts, *odd_age, *odd_sex),
+            removed=tuple(_removed(tree)),
+        )
     )
 
 

@@ -9,11 +9,10 @@ from nerula.defects import Finding
 from nerula.errors import refuse
 
 _RATES = frozenset((
-    25, 50, 62.4725, 62.5, 64, 75, 80, 90, 100, 120, 124.945, 125, 128, 130, 150, 160, 175, 180, 200,
-    204.8, 240, 249.89, 250, 256, 257, 300, 320, 360, 400, 480, 499.78, 500, 512, 600, 640, 720, 750, 800, 900, 960, 976.5625, 977, 978,
-    999.56, 1000,
-    1024, 1200, 1280, 2000, 2048, 2400, 2500, 4000, 4096, 5000, 8000, 8192, 10000, 16000, 16384,
-    20000, 32000, 32768,
+    25, 50, 62.4725, 62.5, 64, 75, 80, 90, 100, 120, 124.945, 125, 128, 130, 150, 160, 175, 180,
+    200, 204.8, 240, 249.89, 250, 256, 257, 300, 320, 360, 400, 480, 499.78, 500, 512, 600, 640,
+    720, 750, 800, 900, 960, 976.5625, 977, 978, 999.56, 1000, 1024, 1200, 1280, 2000, 2048, 2400,
+    2500, 4000, 4096, 5000, 8000, 8192, 10000, 16000, 16384, 20000, 32000, 32768,
 ))  # fmt: skip
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,20}(?:\.[0-9]{0,20})?(?:[eE][-+]?[0-9]{1,3})?")
 _NO_NUMBER = re.compile(r"(?:[-+]?(?:nan|inf|infinity))?", re.IGNORECASE)
@@ -65,7 +64,7 @@ def check_scale(scale: Mapping[str, tuple[float, float]], path: Path) -> tuple[F
     upside_down = [lead for lead, (step, _) in scale.items() if step < 0]
     odd = [Finding("gain-unusual", path, "the signal is upside down", i) for i in upside_down]
     sizes = {abs(step) for step, _ in scale.values()}
-    if sizes and max(sizes) > 1.001 * min(sizes):
+    if sizes and max(sizes) > (1 + 1e-6) * min(sizes):
         spread = f"{min(sizes):g} to {max(sizes):g} mV per step"
         odd.append(Finding("gain-unusual", path, spread))
     return tuple(odd)

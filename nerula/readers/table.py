@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import UsageError, refuse
 from nerula.readers import facts, table_text
+from nerula.readers.doubts import doubted
 from nerula.readers.files import load
 from nerula.readers.identity import pseudonym
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
@@ -85,18 +86,20 @@ def read(
         doubts.append(Finding("signals-left-out", path, f"{len(others)} columns"))
     age, odd_age = facts.age(table.settings.get("age", ""), path)
     sex, odd_sex = facts.sex(table.settings.get("sex", ""), path)
-    return Recording(
-        name=path.stem,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=valid,
-        subject=pseudonym(table.settings.get("subject", "")),
-        age=age,
-        sex=sex,
-        path=path,
-        findings=(*table.findings, *findings, *doubts, *timed, *odd_age, *odd_sex),
-        removed=tuple(table.removed),
+    return doubted(
+        Recording(
+            name=path.stem,
+            x=x,
+            rate=rate,
+            leads=leads,
+            valid=valid,
+            subject=pseudonym(table.settings.get("subject", "")),
+            age=age,
+            sex=sex,
+            path=path,
+            findings=(*table.findings, *findings, *doubts, *timed, *odd_age, *odd_sex),
+            removed=tuple(table.removed),
+        )
     )
 
 
@@ -213,7 +216,7 @@ def _timed(
     if missing := int(places[-1]) + 1 - len(places):
         if missing > _MOST_GAPS * len(places):
             raise refuse("size-absurd", path, f"gaps of {missing / rate:.0f} s")
-        findings.append(Finding("signal-gap", path, f"{missing / rate:g} s"))
+        findings.append(Finding("time-gap", path, f"{missing / rate:g} s"))
     return rate, places, findings
 
 

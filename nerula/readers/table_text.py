@@ -54,8 +54,26 @@ def parse(data: bytes, path: Path) -> Table:
     """Read everything above the numbers, and find out how cells are separated."""
     text, findings = _decoded(data, path)
     settings: dict[str, str] = {}
-    removed: list[str] = []
     titles: list[str] = []
+    removed: list[str] = []
+    at, line = _above(text, settings, titles, removed, path)
+    separator = _separator(line, titles[0] if titles else None, path)
+    rows = [_cells(title, separator) for title in titles]
+    if len({len(row) for row in rows}) > 1:
+        raise refuse("header-malformed", path, "the lines above the numbers differ in width")
+    header, units = [*rows, None, None][:2]
+    if units and any(map(str.isdigit, "".join(units))):
+        raise refuse("header-malformed", path, "a line above the numbers has broken numbers")
+    if not text.endswith("\n"):
+        findings.append(Finding("data-cut", path))
+    first = _cells(line, separator)
+    return Table(settings, header, units, first, separator, text[at:], findings, removed)
+
+
+def _above(
+    text: str, settings: dict[str, str], titles: list[str], removed: list[str], path: Path
+) -> tuple[int, str]:
+    """Sort the lines above the numbers; return where the first row of them is, and that row."""
     commented = ""
     at = 0
     for _ in range(_MOST_LINES):
@@ -80,16 +98,10 @@ def parse(data: bytes, path: Path) -> Table:
     else:
         raise refuse("header-malformed", path, f"no numbers in the first {_MOST_LINES} lines")
     if not titles and commented:
-        titles = [commented]
+        titles.append(commented)
     if len(titles) > 2:
         raise refuse("header-malformed", path, f"{len(titles)} lines above the numbers")
-    separator = _separator(line, titles[0] if titles else None, path)
-    rows = [_cells(title, separator) for title in titles]
-    if len({len(row) for row in rows}) > 1:
-        raise refuse("header-malformed", path, "the lines above the numbers differ in width")
-    header, units = [*rows, None, None][:2]
-    first = _cells(line, separator)
-    return Table(settings, header, units, first, separator, text[at:], findings, removed)
+    return at, line
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, list[Finding]]:
