@@ -10,9 +10,11 @@ from time import process_time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nerula.errors import DefectError, NerulaError, UsageError
-from nerula.readers import KINDS, open_source, wfdb
+from nerula.readers import KINDS, open_source, ptbxl_table, wfdb
 from nerula.readers.folder import Folder
 from nerula.readers.names import STANDARD
 from nerula.readers.source import Hints, Source
@@ -85,6 +87,13 @@ def test_it_is_recognised_from_inside(kind: str, inside: str, tmp_path: Path) ->
     source = open_source(root / inside)
     assert source.kind == kind
     assert next(iter(read_all(source).values())).x.any()
+
+
+def test_the_folder_one_is_in_may_be_called_a_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(layouts.ptbxl(tmp_path) / "records100")
+    assert open_source(".").kind == open_source("..").kind == "ptbxl100"
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -241,6 +250,21 @@ def test_cells(before: str, after: str, what: dict[str, object], tmp_path: Path)
 def test_a_bad_cell_costs_one_recording(before: str, after: str, tmp_path: Path) -> None:
     edit_row(layouts.ptbxl(tmp_path), 2, before, after)
     assert refusals(open_source(tmp_path)) == {"records100/00000/00002_lr": "table-malformed"}
+
+
+@given(
+    st.dictionaries(
+        st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/()", min_size=1, max_size=8),
+        st.integers(0, 1000).map(lambda tenths: tenths / 10),
+        max_size=9,
+    )
+)
+def test_statements_are_read_as_python_would_write_them(percents: dict[str, float]) -> None:
+    row = ptbxl_table.Row("1", "", "", "", str(percents), "1")
+    labels = ptbxl_table.understand(row, Path(), Path()).labels
+    assert list(labels) == list(percents)
+    for code, percent in percents.items():
+        assert labels[code] == percent / 100 if percent else np.isnan(labels[code])
 
 
 @pytest.mark.parametrize(
@@ -558,8 +582,6 @@ def test_real_ptbxl(shared_data: Callable[[str], Path]) -> None:
 
 @pytest.mark.shared
 def test_real_ptbxl_facts(shared_data: Callable[[str], Path]) -> None:
-    from nerula.readers import ptbxl_table
-
     table = shared_data("ptbxl") / "ptbxl_database.csv"
     facts = [ptbxl_table.understand(row, table, table) for row in ptbxl_table.rows(table).values()]
     assert Counter(int(f.fold) for f in facts) == {

@@ -33,6 +33,8 @@ def open_source(path: Path | str, kind: str | None = None, hints: Hints = NO_HIN
     folder of recordings in any format; one file; or the word `sample`.
     """
     path = Path(path)
+    if path.name in ("", ".."):  # a folder's own name helps to tell what it is a part of
+        path = path.resolve()
     if kind is not None and kind not in KINDS:
         near = get_close_matches(kind, KINDS, 1)
         remedy = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(KINDS)}."
