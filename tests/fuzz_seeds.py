@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests import layouts
+from tests import fuzz_clinical, layouts
 
-SEEDS: dict[str, Callable[[Path], Path]] = {}
+SEEDS: dict[str, Callable[[Path], Path]] = {**fuzz_clinical.SEEDS}
 
 
 # --- tables of data sets -----------------------------------------------------------------------
