@@ -22,8 +22,8 @@ _DEFAULT_GAIN = 200.0
 _GAINS = frozenset((100.0, 200.0, 204.8, 250.0, 400.0, 500.0, 800.0, 1000.0, 2000.0, 4880.0))
 """Steps per mV that need no explanation: PTB-XL and Challenge 2017 1,000, MIT-BIH and ECG-ID 200,
 PTB 2,000, Georgia 4,880, CU ventricular 400, sleep 500, 10 µV, 4 µV and 1.25 µV steps."""
-_GAIN_RANGE = (0.5, 1.3e6)
-"""Steps per mV: beyond, 16 bits would span less than 50 µV. 24 and 32 bits may be finer."""
+_GAIN_RANGE = (0.5, 1.3e5)
+"""Steps per mV: beyond, 16 bits would span less than half a mV. 24 and 32 bits may be finer."""
 _COARSE = 12
 """Bits of analogue recorders, whose gains were calibrated by hand and may be any number."""
 _FILLED = 0.25

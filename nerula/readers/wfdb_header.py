@@ -23,7 +23,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)\b.*", re.IGNORECASE)
 _RATE = re.compile(rf"({_DECIMAL})(?:/{_DECIMAL}(?:\({_DECIMAL}\))?)?")
 _FORMAT = re.compile(r"(0|[1-9]\d{0,3})(?:x([1-9]\d{0,5}))?(?::(0|[1-9]\d{0,8}))?(?:\+(\d{1,9}))?")
 _GAIN = re.compile(rf"({_DECIMAL})(?:\((-?(?:0|[1-9][0-9]{{0,18}}))\))?(?:/(\S{{1,40}}))?")
-_TIME = re.compile(r"\d{1,3}(?::\d{1,2}){0,2}(?:\.\d{1,6})?")
+_TIME = re.compile(r"\d{1,3}(?::\d{1,2}){1,2}(?:\.\d{1,6})?")
 _DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}|\d{1,2}-[A-Z][a-z]{2}-\d{4}")
 
 

@@ -3,6 +3,7 @@
 Header, paths, sizes, checksums and units remain ours; the package only turns bytes into numbers.
 """
 
+import warnings
 from itertools import groupby
 from pathlib import Path
 
@@ -77,17 +78,20 @@ def _unpack(header: Header, path: Path, root: Path | None) -> list[NDArray[np.in
     """Return every signal's samples as whole numbers, at its own rate."""
     for file, group in groupby(header.signals, lambda signal: signal.file):
         _check_size(list(group), beside(str(path.parent), file, root, path), header, path)
-    try:
-        import wfdb
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: this rare variant of WFDB", "wfdb") from error
-    try:
-        record = wfdb.rdrecord(
-            str(path.with_suffix("")), physical=False, smooth_frames=False, return_res=64
-        )
-        samples = [np.asarray(signal, np.int64) for signal in record.e_d_signal]
-    except Exception as error:  # the package raises whatever it stumbles over
-        raise refuse("format-malformed", path, f"{type(error).__name__}: {error}"[:200]) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the package and pandas say to their developers
+        try:
+            import wfdb
+        except ImportError as error:
+            raise MissingExtraError(f"{path}: this rare variant of WFDB", "wfdb") from error
+        try:
+            record = wfdb.rdrecord(
+                str(path.with_suffix("")), physical=False, smooth_frames=False, return_res=64
+            )
+            samples = [np.asarray(signal, np.int64) for signal in record.e_d_signal]
+        except Exception as error:  # the package raises whatever it stumbles over
+            said = f"{type(error).__name__}: {error}"[:200]
+            raise refuse("format-malformed", path, said) from error
     frames = [signal.encoding.samples_per_frame for signal in header.signals]
     lengths = {len(s) / f for s, f in zip(samples, frames, strict=False)}
     if len(samples) != len(frames) or len(lengths) != 1 or lengths == {0}:
