@@ -62,6 +62,7 @@ class Display:
             f"embeddings: rank {row['embedding_rank']:.1f}, spread {row['embedding_spread']:.3f}  "
             f"{row['recordings_per_second']:.0f} recordings/s",
             highlight=False,
+            soft_wrap=True,
         )
         if row.get("collapsed") and not self._shouted:
             self._shouted = True

@@ -280,13 +280,10 @@ def _write_refused(out: Path, result: Result) -> Path | None:
 def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
-    dimensions = len(result.z[0])
-    console.print(f"{len(result.z)} recordings, {dimensions} values each: {out}", markup=False)
+    lines = [f"{len(result.z)} recordings, {len(result.z[0])} values each: {out}"]
     if out.suffix == ".npy":
-        console.print(f"whose each row is: {out.with_suffix('.csv')}", markup=False)
+        lines.append(f"whose each row is: {out.with_suffix('.csv')}")
     if refused is not None:
-        console.print(f"{len(result.refused)} refused, with reasons: {refused}", markup=False)
-    console.print(
-        f"Next: nerula impute {model} FILE filled.csv --picture filled.png", markup=False
-    )
+        lines.append(f"{len(result.refused)} refused, with reasons: {refused}")
+    lines.append(f"Next: nerula impute {model} FILE filled.csv --picture filled.png")
+    Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -72,6 +72,9 @@ def pretrain(
         }
         with Run(run, config) as record:
             ranks.wait()
+            if record.state.get("status") == "finished" and (run / MODEL).exists():
+                _farewell(record, store)
+                return 0
             command = _command(method, store, run, preset, options)
             record.note(command=command, nerula=__version__, machine=machine.facts())
             if not _finished(record, work, batches.steps):
@@ -106,7 +109,9 @@ def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:
         raise problem from error
     if step < steps:
         record.note(status="stopped")
-        console.print(f"Stopped after step {step} of {steps}; the same command continues.")
+        console.print(
+            f"Stopped after step {step} of {steps}; the same command continues.", soft_wrap=True
+        )
     return step == steps
 
 
@@ -141,16 +146,17 @@ def _provenance(record: Run, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _farewell(record: Run, store: Path) -> None:
-    console = Console()
+    console = Console(highlight=False)
     state, model = record.state, record.folder / MODEL
     if state.get("collapsed"):
         console.print(
             "[bold white on red] COLLAPSED [/] [bold red]The model was written, but it tells "
             "recordings hardly apart.[/]"
         )
-    console.print(f"{state['steps']} steps in {state['seconds']:.0f} s: {escape(str(model))}")
+    seconds = f"{state['steps']} steps in {state['seconds']:.0f} s"
+    console.print(f"{seconds}: {escape(str(model))}", soft_wrap=True)
     out = record.folder / "embeddings.npy"
-    console.print(f"Next: nerula embed {model} {store} {out}", markup=False, highlight=False)
+    console.print(f"Next: nerula embed {model} {store} {out}", markup=False, soft_wrap=True)
 
 
 def _command(

@@ -7,14 +7,16 @@ checkpoints/    the newest two, each one complete and with the digest of its ten
 model/          the finished model
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from filelock import FileLock, Timeout
 
 from nerula.errors import NerulaError, UsageError
 from nerula.files import replacing, write_whole
@@ -34,24 +36,25 @@ class Run:
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._opened = time.monotonic()
+        self._counted = time.monotonic()
         try:
             (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            self._lock = self._claimed()
-            self.config = self._agreed(config)
-            self.state = read_json(folder / STATE) if (folder / STATE).exists() else {}
-            self._metrics = (folder / METRICS).open("ab")
+            with ExitStack() as opened:
+                opened.enter_context(_claimed(folder))
+                self.config = self._agreed(config)
+                self.state = read_json(folder / STATE) if (folder / STATE).exists() else {}
+                self._metrics = opened.enter_context((folder / METRICS).open("ab"))
+                self._opened = opened.pop_all()
         except OSError as error:
             raise trouble(folder, error) from error
-        for left_over in (*folder.glob("*.partial"), *(folder / CHECKPOINTS).glob("*.partial")):
+        for left_over in folder.rglob("*.partial"):
             left_over.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._metrics.close()
-        self._lock.close()  # now another process may have the folder
+        self._opened.close()  # now another process may have the folder
 
     def note(self, **facts: Any) -> None:
         """Change facts in run.json."""
@@ -92,19 +95,8 @@ class Run:
         for old in checkpoints(self.folder)[:-KEPT]:
             old.unlink(missing_ok=True)
         now = time.monotonic()
-        self._opened, passed = now, now - self._opened
+        self._counted, passed = now, now - self._counted
         self.note(step=step, seconds=round(self.state.get("seconds", 0) + passed, 1))
-
-    def _claimed(self) -> BinaryIO:
-        lock = (self.folder / LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise UsageError(
-                f"Another process is training in {self.folder}.", "Wait for it, or stop it first."
-            ) from None
-        return lock
 
     def _agreed(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration of the folder: this one, or the stored one that it must equal."""
@@ -132,6 +124,22 @@ class Run:
             write_whole(self.folder / name, content)
         except OSError as error:
             raise trouble(self.folder / name, error) from error
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out; the lock ends with this one, however it ends."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"Another process is training in {folder}.", "Wait for it, or stop it first."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def checkpoints(folder: Path) -> list[Path]:
