@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+# Before anything imports torch: threads of tests side by side would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PACKED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
