@@ -59,7 +59,8 @@ def _broken_stick(used: Tensor, total: Tensor, generator: torch.Generator) -> Te
     """Break each row's `total` into random whole parts >= 0, one for every place in `used`."""
     uniform = torch.rand(used.shape, generator=generator, device=used.device)
     cuts = (torch.log1p(-uniform) * used).cumsum(1)  # exponentials, but for the sign
-    edges = (cuts / cuts[:, -1:] * total).long()
+    edges = (cuts / cuts[:, -1:].clamp(max=-1e-9) * total).long()
+    edges[:, -1:] = total
     return torch.diff(edges, dim=1, prepend=torch.zeros_like(total))
 
 
