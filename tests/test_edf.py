@@ -338,9 +338,11 @@ def test_a_truncated_file_is_refused(path: Path, size: int) -> None:
     assert refusal(path) in {"file-empty", "format-malformed", "data-truncated"}
 
 
-def test_annotations_in_a_file_that_does_not_say_edf_plus_are_refused(path: Path) -> None:
+def test_annotations_in_a_file_that_does_not_say_edf_plus_are_a_contradiction(path: Path) -> None:
     written(path, plus="D", onsets=["+0", "+1", "+7", "+8"])
     path.write_bytes(path.read_bytes().replace(b"EDF+D", b"EDG+D"))
+    assert codes(edf.read(path)) == ["header-contradiction"]
+    path.write_bytes(path.read_bytes().replace(b"EDG+D", b"EDF+E"))
     assert refusal(path) == "header-malformed"
 
 

@@ -70,7 +70,7 @@ def recording(tree: "Element", path: Path) -> Recording:
             sex=sex,
             path=path,
             findings=(*check_rate(rate, path), *findings, *odd_age, *odd_sex),
-            removed=tuple(name for name in _REMOVED if tree.find(f".//{name}") is not None),
+            removed=tuple(n for n in _REMOVED if any(map(_says, tree.findall(f".//{n}")))),
         )
     )
 
@@ -145,6 +145,13 @@ def _day(text: str) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return None
+
+
+def _says(element: "Element") -> bool:
+    return any(
+        (part.text or "").strip() or part.get("value") or part.get("extension")
+        for part in element.iter()
+    )
 
 
 def _attribute(element: "Element", name: str, key: str) -> str:

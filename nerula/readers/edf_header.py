@@ -92,10 +92,13 @@ def _parse(data: bytes, kind: str, path: Path) -> Header:
     _text(clock)
     width = 2 if kind == "EDF" else 3
     described = list(_signals(data[_BLOCK : _BLOCK * (signals + 1)], signals, width))
-    annotated = any(signal.label == f"{kind} Annotations" for signal in described)
+    plus = _plus(_text(reserved), kind)
+    if not plus and any(signal.label == f"{kind} Annotations" for signal in described):
+        detail = f"annotations in a file that does not say it is {kind}+"
+        findings.append(Finding("header-contradiction", path, detail))
     return Header(
         kind,
-        _plus(_text(reserved), kind, annotated),
+        plus,
         words[0],
         words[1],
         _start(_text(day), words[1]),
@@ -182,12 +185,12 @@ def _free(field: bytes, path: Path, findings: list[Finding]) -> str:
     return text
 
 
-def _plus(reserved: str, kind: str, annotated: bool) -> str:
+def _plus(reserved: str, kind: str) -> str:
     for letter in "CD":
         if reserved.startswith(f"{kind}+{letter}"):
             return letter
-    if annotated or reserved.startswith(f"{kind}+"):
-        raise ValueError(f"{reserved!r} does not say whether the recording is continuous")
+    if reserved.startswith(f"{kind}+"):
+        raise ValueError(f"{reserved!r} is neither continuous nor discontinuous")
     return ""
 
 
