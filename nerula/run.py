@@ -47,8 +47,9 @@ class Run:
                 self._opened = opened.pop_all()
         except OSError as error:
             raise trouble(folder, error) from error
-        for left_over in folder.rglob("*.partial"):
-            left_over.unlink(missing_ok=True)
+        for left_over in (*folder.glob("*.partial"), *(folder / CHECKPOINTS).glob("*.partial")):
+            if left_over.is_file():
+                left_over.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
