@@ -6,21 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula import signal
+from nerula import quality, signal
 from nerula.contract import Contract
 from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.recording import Recording
 
-OLDEST, OLDER, IMPOSSIBLE = 89, 90, 130
+OLDEST, OLDER = 89, 90.0
 
 
 def conform(recording: Recording, contract: Contract) -> Recording:
-    """Choose the contract's leads, resample and filter; refuse what then holds no valid sample.
+    """Choose the contract's leads, mark what is no ECG, resample and filter.
 
+    Refuse what then holds no valid sample.
     A lead that the recording lacks is there afterwards, invalid throughout.
     """
-    chosen = _choose(recording, contract)
+    chosen = quality.mark(_choose(recording, contract))
     x, valid = signal.condition(chosen.x, chosen.valid, chosen.rate, contract.rate, contract.band)
     if not valid.any():
         raise refuse("signal-all-invalid", recording.path)
@@ -68,6 +69,6 @@ def _age(recording: Recording) -> tuple[float | None, tuple[Finding, ...]]:
     age, findings = recording.age, recording.findings
     if age is None or 0 <= age <= OLDEST or age == OLDER:
         return age, findings
-    if OLDEST < age <= IMPOSSIBLE:
-        return OLDER, (*findings, Finding("age-over-89", recording.path))
-    return None, (*findings, Finding("age-absurd", recording.path))
+    if not 0 <= age <= quality.OLDEST:
+        return None, findings  # `mark` has said so
+    return OLDER, (*findings, Finding("age-over-89", recording.path))

@@ -49,7 +49,7 @@ def condition(
     Gaps are bridged by straight lines first. An output sample is valid where every input sample
     closer than one period of the slower rate was; elsewhere x is 0.
     """
-    measured = valid & np.isfinite(x)
+    measured = valid if _is_finite(x) else valid & np.isfinite(x)
     whole = bool(measured.all())
     if rate != target or band is not None:
         bridged = x if whole else bridge(x, measured)
@@ -130,6 +130,13 @@ def ratio(rate: float, target: float) -> tuple[int, int]:
     return fraction.numerator, fraction.denominator
 
 
+def _is_finite(x: Signal) -> bool:
+    """Whether x surely holds neither NaN nor infinity, in one pass."""
+    flat = x.reshape(-1)
+    with np.errstate(all="ignore"):
+        return math.isfinite(np.dot(flat, flat))
+
+
 # --- the fused filter ----------------------------------------------------------------------------
 
 
@@ -158,46 +165,30 @@ def _section(x: Signal, rate: float, target: float, band: Band | None) -> Signal
     up, down = ratio(rate, target)
     time = x.shape[-1]
     if 2 * time % down == 0 and _is_smooth(time):
-        y = _endless(x, _endless_plan(time, rate, target, band))
+        y = _endless(x, rate, target, band)
     else:
-        y = _padded(x, _padded_plan(time, rate, target, band))
+        y = _padded(x, rate, target, band)
     return y[..., : -(-time * up // down)].astype(np.float32)
 
 
+def _padded(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
+    """Reflect as much as the filters remember; multiply in the frequency domain."""
+    plan = _padded_plan(x.shape[-1], rate, target, band)
+    spectrum = np.fft.rfft(x.take(plan.order, axis=-1).astype(np.float64))
+    return np.fft.irfft(spectrum[..., : len(plan.gain)] * plan.gain, plan.after)
+
+
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one length needs: its length afterwards, which sample goes where, and the filter."""
+class _PaddedPlan:
+    """What one length needs: its length afterwards, which sample goes where, and the gain."""
 
     after: int
     order: NDArray[np.intp]
-    weight: NDArray[Any]
-    """What each bin is multiplied with."""
-    turn: NDArray[np.complex128]
-    """What turns a spectrum into cosines."""
-
-
-def _padded(x: Signal, plan: _Plan) -> NDArray[np.float64]:
-    """Reflect as much as the filters remember; multiply in the frequency domain."""
-    spectrum = np.fft.rfft(x.take(plan.order, axis=-1).astype(np.float64))
-    return np.fft.irfft(spectrum[..., : len(plan.weight)] * plan.weight, plan.after)
-
-
-def _endless(x: Signal, plan: _Plan) -> NDArray[np.float64]:
-    """Reflect without end, which takes half the work: the spectrum is a cosine transform.
-
-    The transform of x and its mirror image, 2 n long, follows from one of n samples in the order
-    0 2 4 ... 5 3 1 (Makhoul 1980, https://doi.org/10.1109/TASSP.1980.1163351).
-    """
-    half = np.fft.rfft(x.take(plan.order, axis=-1).astype(np.float64))
-    bins, time = len(plan.weight), x.shape[-1]
-    if bins > half.shape[-1]:  # the upper half mirrors the lower one
-        half = np.concatenate((half, half[..., (time - 1) // 2 : 0 : -1].conj()), axis=-1)
-    cosines = (half[..., :bins] * plan.turn).real
-    return np.fft.irfft(cosines * plan.weight, plan.after)
+    gain: NDArray[np.float64]
 
 
 @lru_cache(maxsize=32)
-def _padded_plan(time: int, rate: float, target: float, band: Band | None) -> _Plan:
+def _padded_plan(time: int, rate: float, target: float, band: Band | None) -> _PaddedPlan:
     up, down = ratio(rate, target)
     settle = _settling(rate, target, band)
     extended = down * _smooth_from(-(-(time + 2 * settle) // down))
@@ -208,18 +199,61 @@ def _padded_plan(time: int, rate: float, target: float, band: Band | None) -> _P
     order = np.minimum(place, 2 * time - 1 - place)
     bins = min(extended, after) // 2 + 1
     gain = _gain(np.arange(bins) * (rate / extended), rate, target, band)
-    return _Plan(after, order, gain * (after / extended), np.empty(0, np.complex128))
+    return _PaddedPlan(after, order, gain * (after / extended))
+
+
+def _endless(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
+    """Reflect without end, which takes half the work: the spectrum is a cosine transform.
+
+    It follows from a transform of the samples in the order 0 2 4 ... 5 3 1, of which bin k holds
+    cosines k and n - k (Makhoul 1980, https://doi.org/10.1109/TASSP.1980.1163351).
+    """
+    plan = _endless_plan(x.shape[-1], rate, target, band)
+    time = x.shape[-1]
+    half = -(-time // 2)
+    ordered = np.empty(x.shape, np.float64)
+    ordered[..., :half] = x[..., ::2]
+    ordered[..., half:] = x[..., 1::2][..., ::-1]
+    both = np.fft.rfft(ordered)
+    if len(plan.back) < both.shape[-1]:
+        cosines = (both[..., : len(plan.back)] * plan.turn[: len(plan.back)]).real
+        return np.fft.irfft(cosines * plan.back, plan.after)
+    both *= plan.turn
+    if rate == target:
+        both.real *= plan.gain[: both.shape[-1]]
+        both.imag *= plan.gain[: -both.shape[-1] - 1 : -1]
+        both *= plan.back
+        filtered = np.fft.irfft(both, time)
+        ordered[..., ::2] = filtered[..., :half]
+        ordered[..., 1::2] = filtered[..., half:][..., ::-1]
+        return ordered
+    cosines = np.concatenate((both.real, -both.imag[..., (time - 1) // 2 : 0 : -1]), axis=-1)
+    return np.fft.irfft(cosines[..., : len(plan.back)] * plan.back, plan.after)
+
+
+@dataclass(frozen=True, slots=True)
+class _EndlessPlan:
+    """What one length needs: two lengths of the reflection afterwards, phases and gain."""
+
+    after: int
+    gain: NDArray[np.float64]
+    turn: NDArray[np.complex128]
+    """Makes cosines of a spectrum."""
+    back: NDArray[np.complex128]
+    """Makes a spectrum of cosines; has the gain in it where the rate changes."""
 
 
 @lru_cache(maxsize=32)
-def _endless_plan(time: int, rate: float, target: float, band: Band | None) -> _Plan:
+def _endless_plan(time: int, rate: float, target: float, band: Band | None) -> _EndlessPlan:
     up, down = ratio(rate, target)
     after = 2 * time // down * up
-    order = np.concatenate((np.arange(0, time, 2), np.arange(time - 1 - time % 2, 0, -2)))
-    number = np.arange(min(time, after // 2))
+    number = np.arange(time + 1)
     gain = _gain(number * (rate / (2 * time)), rate, target, band)
     turn = np.exp(-0.5j * math.pi * number / time)
-    return _Plan(after, order, turn.conj() * gain * (after / time), turn)
+    if rate == target:
+        return _EndlessPlan(after, gain, turn[: time // 2 + 1], turn[: time // 2 + 1].conj())
+    back = (turn.conj() * gain * (after / time))[: min(time, after // 2)]
+    return _EndlessPlan(after, gain, turn[: time // 2 + 1], back)
 
 
 def _gain(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerula import chunks, signal, workers
+from nerula import chunks, sample, signal, workers
 from nerula.cli import main
 from nerula.conform import conform
 from nerula.contract import Contract
@@ -349,17 +349,17 @@ def test_the_summary_counts_what_is_there(once: Path) -> None:
 
 
 def one(**changes: object) -> Recording:
-    x = np.ones((2, 500), np.float32)
-    made = Recording("r", x, 500.0, ("V1", "II"), np.ones((2, 500), bool))
+    x = signal.resample(sample.load().x[4:6, 0], 100, 500)
+    made = Recording("r", x, 500.0, ("V1", "II"), np.ones(x.shape, bool))
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def test_leads_go_by_name_and_absent_ones_are_invalid() -> None:
     contract = Contract(("II", "V2", "V1"), 100.0)
-    x = np.stack([np.full(500, 1.0), np.full(500, 2.0)]).astype(np.float32)
-    conformed = conform(one(x=x), contract)
+    conformed = conform(one(), contract)
     assert conformed.leads == contract.leads
-    np.testing.assert_allclose(conformed.x[:, 50], [2, 0, 1], atol=1e-6)
+    ecg = signal.resample(one().x, 500, 100)
+    np.testing.assert_array_equal(conformed.x, [ecg[1], 0 * ecg[0], ecg[0]])
     assert conformed.valid.all(axis=1).tolist() == [True, False, True]
     assert not conformed.valid[1].any()
 
@@ -374,6 +374,15 @@ def test_ages_over_89_identify_people(age: float, kept: float, code: str) -> Non
     conformed = conform(one(age=age), Contract(("II",), 100.0))
     assert conformed.age == kept
     assert [found.code for found in conformed.findings] == ([code] if code else [])
+
+
+def test_a_flat_stretch_is_no_ecg() -> None:
+    x = one().x
+    x[:, 1000:2000] = 0.7
+    valid = conform(one(x=x), Contract(("II",), 100.0)).valid[0]
+    assert not valid[200:400].any()
+    assert valid[:190].all()
+    assert valid[410:].all()
 
 
 def test_another_unit_is_never_taken_for_millivolts() -> None:
