@@ -180,6 +180,7 @@ def test_age_comes_from_birth_date_and_study_date_and_both_are_dropped(path: Pat
     other = read(same, path)
     assert other.subject == recording.subject
     assert other.age == 1.5
+    assert codes(other) == ["header-contradiction"]
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -270,9 +270,16 @@ def test_an_anonymised_patient_is_no_subject(path: Path) -> None:
 
 def test_a_birthdate_after_the_start_is_dropped(path: Path) -> None:
     words = {"patient": "A F 02-JUN-2060 X", "recording": "Startdate 01-JUN-2024 X X X"}
+    words["start"] = "01.06.24"
     recording = edf.read(written(path, plus="C", onsets=["+0", "+1", "+2", "+3"], **words))
     assert recording.age is None
     assert "age-absurd" in codes(recording)
+
+
+def test_two_dates_of_the_start_are_a_contradiction(path: Path) -> None:
+    words = {"recording": "Startdate 01-JUN-2024 X X X", "start": "01.06.14"}
+    recording = edf.read(written(path, plus="C", onsets=["+0", "+1", "+2", "+3"], **words))
+    assert codes(recording) == ["header-contradiction"]
 
 
 def test_names_with_accents_are_read_as_latin_1(path: Path) -> None:

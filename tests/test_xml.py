@@ -112,6 +112,8 @@ def test_muse_patient_becomes_a_pseudonym_age_and_sex(path: Path) -> None:
     assert not any(word in repr(recording) for word in ("4711", "D\u00f6e", "1960"))
     born = muse().replace("<PatientAge>63</PatientAge>", "").replace("1960", "1930")
     assert read(born, path).age == 90
+    older = read(muse().replace("<PatientAge>63", "<PatientAge>36"), path)
+    assert codes(older) == ["header-contradiction"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
-from nerula.readers.identity import pseudonym, years_between
+from nerula.readers.identity import age, pseudonym
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal, whole_rate
 from nerula.recording import Recording
@@ -52,7 +52,7 @@ def recording(tree: "Element", path: Path) -> Recording:
     if len(sets) > 1:
         findings.append(Finding("signals-left-out", path, f"{len(sets) - 1} shorter rhythms"))
     rate = _rate(sequences, path)
-    age, odd_age = facts.age(_years(tree), path)
+    years, odd_age = _age(tree, path)
     gender = _attribute(tree, ".//subjectDemographicPerson/administrativeGenderCode", "code")
     sex, odd_sex = facts.sex("" if gender == "UN" else gender, path)
     subject = ".//trialSubject/id"
@@ -66,7 +66,7 @@ def recording(tree: "Element", path: Path) -> Recording:
             subject=pseudonym(
                 _attribute(tree, subject, "extension") or _attribute(tree, subject, "root")
             ),
-            age=age,
+            age=years,
             sex=sex,
             path=path,
             findings=(*check_rate(rate, path), *findings, *odd_age, *odd_sex),
@@ -131,12 +131,12 @@ def _numbers(digits: str, lead: str, path: Path) -> NDArray[np.float64]:
     return np.array(digits.split(), np.float64)
 
 
-def _years(tree: "Element") -> str:
+def _age(tree: "Element", path: Path) -> tuple[float | None, tuple[Finding, ...]]:
     birth = _day(_attribute(tree, ".//subjectDemographicPerson/birthTime", "value"))
     start = (
         _day(_attribute(tree, f"effectiveTime/{when}", "value")) for when in ("low", "center")
     )
-    return years_between(birth, next((day for day in start if day), None))
+    return age("", birth, next((day for day in start if day), None), path)
 
 
 def _day(text: str) -> date | None:

@@ -16,7 +16,7 @@ from nerula.errors import MissingExtraError, NerulaError, UsageError, refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
 from nerula.readers.files import load
-from nerula.readers.identity import pseudonym, years_between
+from nerula.readers.identity import age, pseudonym
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal
 from nerula.readers.source import NO_HINTS, Hints
@@ -44,8 +44,9 @@ _NUMBERED = {  # PS3.16, CID 3001
     **dict(enumerate(("V8", "V9", "V8R", "V9R"), 66)),
     **dict(enumerate(("ES", "AS", "AI"), 131)),
 }  # fmt: skip
-_AGE = re.compile(r"([0-9]{3})([YMWD])")
+_AGE = re.compile(r"([0-9]{1,3})([YMWD])")
 _PER_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
+_DAYS = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "ContentDate")
 _IDENTIFYING = (
     "PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAddress",
     "PatientTelephoneNumbers", "PatientComments", "AdditionalPatientHistory", "EthnicGroup",
@@ -132,7 +133,7 @@ def read(
         x[~valid] = 0
         if not valid.all():
             findings.append(Finding("signal-gap", path, f"{(~valid).sum()} padded samples"))
-    age, odd_age = facts.age(_years(file.patient), path)
+    years, odd_age = _age(file.patient, path)
     sex, odd_sex = facts.sex(file.patient["PatientSex"], path)
     return doubted(
         Recording(
@@ -142,7 +143,7 @@ def read(
             leads=leads,
             valid=valid,
             subject=pseudonym(file.patient["PatientID"]),
-            age=age,
+            age=years,
             sex=sex,
             path=path,
             findings=(*findings, *odd_age, *odd_sex),
@@ -199,12 +200,11 @@ def _end(element: Any, data: bytes) -> int:
 
 def _file(dataset: Any, little_endian: bool) -> _File:
     patient = ("PatientID", "PatientSex", "PatientAge", "PatientBirthDate")
-    days = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "ContentDate")
     return _File(
         _text(dataset, "SOPClassUID"),
         little_endian,
         [_group(item) for item in dataset.get("WaveformSequence") or ()],
-        {keyword: _text(dataset, keyword) for keyword in patient + days},
+        {keyword: _text(dataset, keyword) for keyword in patient + _DAYS},
         tuple(keyword for keyword in _IDENTIFYING if dataset.get(keyword)),
     )
 
@@ -316,13 +316,12 @@ def _written(channels: Sequence[_Channel], path: Path) -> tuple[list[str], list[
     return names, findings
 
 
-def _years(patient: dict[str, str]) -> str:
+def _age(patient: dict[str, str], path: Path) -> tuple[float | None, tuple[Finding, ...]]:
     """Return the age in years: as it is stated, or from the dates of birth and recording."""
-    if match := _AGE.fullmatch(patient["PatientAge"]):
-        return f"{int(match[1]) / _PER_YEAR[match[2]]:g}"
-    days = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "ContentDate")
-    recorded = next((day for key in days if (day := _day(patient[key]))), None)
-    return years_between(_day(patient["PatientBirthDate"]), recorded)
+    match = _AGE.fullmatch(patient["PatientAge"])
+    stated = f"{int(match[1]) / _PER_YEAR[match[2]]:g}" if match else patient["PatientAge"]
+    recorded = next((day for key in _DAYS if (day := _day(patient[key]))), None)
+    return age(stated, _day(patient["PatientBirthDate"]), recorded, path)
 
 
 def _day(text: str) -> date | None:

@@ -14,7 +14,7 @@ from nerula.readers import edf_header, facts
 from nerula.readers.doubts import doubted
 from nerula.readers.edf_header import Header, Signal
 from nerula.readers.files import load
-from nerula.readers.identity import pseudonym, years_between
+from nerula.readers.identity import age, pseudonym
 from nerula.readers.names import STANDARD, canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale
 from nerula.readers.source import NO_HINTS, Hints
@@ -56,7 +56,7 @@ def read(
     elif header.plus and (not starts or starts[-1] + signals[0].samples != x.shape[1]):
         detail = "the recording is said to be continuous, its times say otherwise"
         findings.append(Finding("header-contradiction", path, detail))
-    subject, age, sex, removed, odd = _identity(header, path)
+    subject, years, sex, removed, odd = _identity(header, path)
     return doubted(
         Recording(
             name=path.stem,
@@ -65,7 +65,7 @@ def read(
             leads=leads,
             valid=valid,
             subject=subject,
-            age=age,
+            age=years,
             sex=sex,
             path=path,
             findings=(*findings, *odd),
@@ -224,7 +224,7 @@ def _identity(
         said["additional"] = words[4]
     removed += [f"patient {key}" for key, word in said.items() if word != "X" and key != "sex"]
     birth = edf_header.long_date(said["birthdate"])
-    age, odd_age = facts.age(years_between(birth, header.day), path)
+    years, odd_age = age("", birth, header.day, path)
     sex, odd_sex = facts.sex("" if said["sex"] == "X" else said["sex"], path)
     subject = pseudonym(said["code"]) if said["code"] != "X" else None
-    return subject, age, sex, tuple(removed), (*odd_age, *odd_sex)
+    return subject, years, sex, tuple(removed), (*odd_age, *odd_sex)

@@ -101,7 +101,7 @@ def _parse(data: bytes, kind: str, path: Path) -> Header:
         plus,
         words[0],
         words[1],
-        _start(_text(day), words[1]),
+        _start(_text(day), words[1], path, findings),
         _integer(_text(records), -1),
         _seconds(_text(seconds), path),
         described,
@@ -194,20 +194,29 @@ def _plus(reserved: str, kind: str) -> str:
     return ""
 
 
-def _start(short: str, recording: str) -> date | None:
+def _start(short: str, recording: str, path: Path, findings: list[Finding]) -> date | None:
     """Return the day of the start: `Startdate 02-MAR-2002` in EDF+, or dd.mm.yy.
 
     Where it was left out, EDF+ says `Startdate X` and 01.01.85.
     """
     words = recording.split()
+    days = [_short_date(short)] if short != "01.01.85" else []
     if len(words) > 1 and words[0] == "Startdate":
-        return long_date(words[1])
-    match = _START.fullmatch(short)
-    if match is None or short == "01.01.85":
+        days.insert(0, long_date(words[1]))
+        if len(set(days)) > 1:
+            detail = "the header gives two dates of the start"
+            findings.append(Finding("header-contradiction", path, detail))
+    return days[0] if days else None
+
+
+def _short_date(text: str) -> date | None:
+    """Return the day that dd.mm.yy is, or None where it is none."""
+    match = _START.fullmatch(text)
+    if match is None:
         return None
-    day_, month, year = (int(part) for part in match.groups())
+    day, month, year = (int(part) for part in match.groups())
     try:
-        return date(year + (1900 if year >= 85 else 2000), month, day_)
+        return date(year + (1900 if year >= 85 else 2000), month, day)
     except ValueError:
         return None
 

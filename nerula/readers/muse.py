@@ -15,7 +15,7 @@ from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
-from nerula.readers.identity import pseudonym, years_between
+from nerula.readers.identity import age, pseudonym
 from nerula.readers.names import STANDARD, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal
 from nerula.recording import Recording
@@ -54,7 +54,7 @@ def recording(tree: "Element", path: Path) -> Recording:
     if len(all_leads) > len(leads):
         detail = ", ".join(all_leads[len(leads) :])
         doubts.append(Finding("leads-derived", path, detail))
-    age, odd_age = facts.age(_years(tree), path)
+    years, odd_age = _age(tree, path)
     sex, odd_sex = facts.sex(_text(tree, "PatientDemographics/Gender"), path)
     return doubted(
         Recording(
@@ -64,7 +64,7 @@ def recording(tree: "Element", path: Path) -> Recording:
             leads=all_leads,
             valid=valid,
             subject=pseudonym(_text(tree, "PatientDemographics/PatientID")),
-            age=age,
+            age=years,
             sex=sex,
             path=path,
             findings=(*check_rate(rate, path), *findings, *doubts, *odd_age, *odd_sex),
@@ -146,13 +146,13 @@ def _with_derived(
 # --- the subject -------------------------------------------------------------------------------
 
 
-def _years(tree: "Element") -> str:
-    age = _text(tree, "PatientDemographics/PatientAge")
+def _age(tree: "Element", path: Path) -> tuple[float | None, tuple[Finding, ...]]:
+    stated = _text(tree, "PatientDemographics/PatientAge")
     unit = _text(tree, "PatientDemographics/AgeUnits").upper()
-    if _WHOLE.fullmatch(age) and unit in _PER_YEAR:
-        return f"{int(age) / _PER_YEAR[unit]:g}"
+    if _WHOLE.fullmatch(stated) and unit in _PER_YEAR:
+        stated = f"{int(stated) / _PER_YEAR[unit]:g}"
     birth = _day(_text(tree, "PatientDemographics/DateofBirth"))
-    return years_between(birth, _day(_text(tree, "TestDemographics/AcquisitionDate")))
+    return age(stated, birth, _day(_text(tree, "TestDemographics/AcquisitionDate")), path)
 
 
 def _day(text: str) -> date | None:
