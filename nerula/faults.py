@@ -71,7 +71,8 @@ def seconds(x: Signal, rate: float) -> Seconds:
     if (rest := x[:, count * each :]).size:
         np.maximum(top[:, -1], rest.max(axis=1), out=top[:, -1])
         np.minimum(bottom[:, -1], rest.min(axis=1), out=bottom[:, -1])
-    return Seconds(top, bottom, top - bottom)
+    with np.errstate(invalid="ignore"):  # infinite values are found, and told, by others
+        return Seconds(top, bottom, top - bottom)
 
 
 def find(x: Signal, rate: float, every: Seconds) -> list[Fault]:
