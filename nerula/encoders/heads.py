@@ -49,7 +49,8 @@ class VectorProjection(nn.Module):
         values = self.value(tokens.values).squeeze(-1).float() * tokens.valid
         if values.shape[1] == self.positions:
             return values
-        return nn.functional.interpolate(values.unsqueeze(1), self.positions).squeeze(1)
+        whole: Tensor = nn.functional.interpolate(values.unsqueeze(1), self.positions)
+        return whole.squeeze(1)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Project to (B, outputs)."""

@@ -160,7 +160,8 @@ class LocalEncoder(Encoder):
     """Masked local attention: (B, L, T) to tokens of `width` values, one for `stride` samples.
 
     `stem` lists (channels, stride) of the convolutions, `blocks` (reach, stride) of the
-    transformer blocks. Every lead comes with its validity as a second input, so that a hidden
+    transformer blocks; `widening` convolutions k5 between them bring the one to the other's
+    width. Every lead comes with its validity as a second input, so that a hidden
     sample is not mistaken for a sample of 0 mV.
     """
 
@@ -171,27 +172,31 @@ class LocalEncoder(Encoder):
         stem: Sequence[tuple[int, int]] = ((32, 2), (64, 2), (128, 1)),
         kernel: int = 9,
         separable: bool = False,
+        widening: int = 0,
         blocks: Sequence[tuple[int, int]] = ((9, 1), (9, 1), (9, 2), (9, 1), (9, 1)),
         width: int = 128,
         heads: int = 4,
         expansion: int = 4,
     ) -> None:
         super().__init__()
-        channels = [2 * leads, *(outputs for outputs, _ in stem), width]
+        layers = [(outputs, kernel, stride) for outputs, stride in stem]
+        layers += [(width, 5, 1)] * widening
+        channels = [2 * leads, *(outputs for outputs, _, _ in layers)]
         self.stem = nn.ModuleList(
-            Stem(channels[i], outputs, kernel, stride, separable=separable and i > 0)
-            for i, (outputs, stride) in enumerate(stem)
+            Stem(channels[i], *layer, separable=separable and 0 < i < len(stem))
+            for i, layer in enumerate(layers)
         )
-        last = channels[len(stem)]
-        self.widen = nn.Identity() if last == width else nn.Linear(last, width, bias=False)
+        self.widen: nn.Module = nn.Identity()
+        if channels[-1] != width:
+            self.widen = nn.Linear(channels[-1], width, bias=False)
         self.blocks = nn.ModuleList(
             Block(width, heads, reach, stride, expansion) for reach, stride in blocks
         )
         self.norm = nn.LayerNorm(width, bias=False)
         self.width = width
         self.stride, self.context, self.grid = 1, 0, 1
-        for _, stride in stem:
-            self._see(kernel // 2, stride)
+        for _, size, stride in layers:
+            self._see(size // 2, stride)
         for reach, stride in blocks:
             self._see(1, stride)
             self._see(reach or None, 1)

@@ -79,6 +79,7 @@ class Nerula(Method):
             "pooling": "mean",
             "stem": ((24, 2), (48, 2), (96, 2), (96, 1)),
             "separable": True,
+            "widening": 2,
             "blocks": ((9, 1),) * 7 + ((0, 1),) * 3,
         },
     }
@@ -113,6 +114,7 @@ class Nerula(Method):
         stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 1)),
         kernel: int = 9,
         separable: bool = False,
+        widening: int = 0,
         blocks: Sequence[Sequence[int]] = ((9, 1), (9, 1), (9, 2), (9, 1), (9, 1)),
         resnet_widths: Sequence[int] = (64, 64, 64, 64),
         decoder_width: int = 128,
@@ -137,6 +139,7 @@ class Nerula(Method):
                 stem=[(channels, stride) for channels, stride in stem],
                 kernel=kernel,
                 separable=separable,
+                widening=widening,
                 blocks=[(reach, stride) for reach, stride in blocks],
                 width=width,
                 heads=heads,
