@@ -6,16 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import sample, signal
+from nerula.readers.names import STANDARD
 
 
 def write_sample(folder: Path, count: int = 1200, rate: int = 500) -> None:
     """Write the bundled recordings as WFDB, at a device's rate, in format 16 with checksums."""
+    folder.mkdir(exist_ok=True)
     bundled = sample.load()
     for entry in list(bundled.entries())[:count]:
         recording = bundled.read(entry)
         x = signal.resample(recording.x, recording.rate, rate)
         counts = np.rint(x * 1000).astype("<i2")
         write_wfdb(folder, recording.name, counts, rate, recording.leads)
+
+
+def write_twelve(folder: Path, count: int, rate: int) -> None:
+    """Write records of twelve leads, each lead being lead II of another recording.
+
+    They cost what a 12-lead ECG costs to read and filter; as ECG they make no sense.
+    """
+    folder.mkdir(exist_ok=True)
+    x = sample.load().x[:, 0]
+    for number in range(count):
+        rows = (12 * number + np.arange(12)) % len(x)
+        counts = np.rint(signal.resample(x[rows], 100, rate) * 1000).astype("<i2")
+        write_wfdb(folder, f"twelve-{number:04d}", counts, rate, STANDARD)
 
 
 def write_wfdb(

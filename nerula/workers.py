@@ -33,7 +33,7 @@ def spread(
 ) -> Generator[tuple[Task, Result], None, None]:
     """Yield every task with its result as it is done, in any order. One job needs no process."""
     if jobs <= 1:
-        _keep_memory()
+        keep_memory()
         for task in tasks:
             yield task, work(task)
         return
@@ -156,7 +156,7 @@ def _quiet_start() -> Iterator[None]:
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Do tasks until the parent closes its end, be it on purpose or because it died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    _keep_memory()
+    keep_memory()
     while True:
         try:
             task = connection.recv()
@@ -172,7 +172,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             return
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let freed memory be used again for the next recording.
 
     By default glibc returns arrays of 128 KiB and more to the system, which then clears each page

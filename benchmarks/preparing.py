@@ -1,0 +1,134 @@
+"""From files to a store, against the tools that people use: wfdb to read, scipy to filter.
+
+Both sides read the same files, band-pass 0.5-40 Hz and resample to 100 Hz. Ours verifies the
+checksums besides, marks what is no ECG and writes the store.
+"""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import wfdb
+from scipy.signal import butter, resample_poly, sosfiltfilt
+
+from benchmarks import Figure, Setting
+from benchmarks.files import write_sample, write_twelve
+from nerula import quality, workers
+from nerula.chunks import first_readable
+from nerula.conform import conform
+from nerula.contract import Contract
+from nerula.prepare import Options, make_store
+from nerula.readers import open_source
+from nerula.readers.source import Entry, Source
+
+BAND, RATE = (0.5, 40.0), 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """One set of files to measure on."""
+
+    name: str
+    folder: Path
+    leads: tuple[str, ...] | None
+    """Leads to prepare; None for all."""
+
+
+def measure(setting: Setting) -> Iterator[Figure]:
+    """Measure every set of files."""
+    workers.keep_memory()
+    for files in _sets(setting):
+        yield from _compare(files, setting)
+
+
+def _sets(setting: Setting) -> Iterator[Files]:
+    if setting.data:
+        yield Files("PTB-XL, 12 leads, 100 Hz", setting.data / "ptbxl", None)
+        yield Files("PTB-XL, lead II of 12, 100 Hz", setting.data / "ptbxl", ("II",))
+        yield Files("Challenge 2017, 1 lead, 300 Hz", setting.data / "cinc2017", None)
+    one, twelve = setting.scratch / "one", setting.scratch / "twelve"
+    write_sample(one, 1200, 500)
+    write_twelve(twelve, 600, 500)
+    yield Files("12 leads, 500 Hz, 10 s", twelve, None)
+    yield Files("lead II of 12, 500 Hz, 10 s", twelve, ("II",))
+    yield Files("1 lead, 500 Hz, 10 s", one, None)
+
+
+def _compare(files: Files, setting: Setting) -> Iterator[Figure]:
+    source = open_source(files.folder)
+    entries = list(source.entries())
+    few = _spread(entries, 60 if setting.quick else 300)
+    many = _spread(entries, 300 if setting.quick else 1200)
+    contract = Contract(files.leads or first_readable(source).leads, RATE, band=BAND)
+    figure = partial(Figure, files.name)
+    theirs = _rate(partial(_wfdb_scipy, files.leads), few, setting)
+    yield figure("wfdb + scipy: read, band-pass, resample", theirs, "recordings/s per core")
+    yield figure("ours: read", _rate(source.read, many, setting), "recordings/s per core")
+    held = [source.read(entry) for entry in many[:100]]
+    yield figure("ours: mark", _rate(quality.mark, held, setting), "recordings/s per core")
+    shape = partial(conform, contract=contract)
+    yield figure(
+        "ours: mark, band-pass, resample", _rate(shape, held, setting), "recordings/s per core"
+    )
+    whole = partial(_conformed, source, contract)
+    ours = _rate(whole, many, setting)
+    yield figure("ours: read, mark, band-pass, resample", ours, "recordings/s per core")
+    yield figure("ours / theirs", ours / theirs, "x")
+    yield from _whole(files, source, len(entries), setting, theirs)
+
+
+def _whole(
+    files: Files, source: Source, count: int, setting: Setting, theirs: float
+) -> Iterator[Figure]:
+    """`nerula prepare` from start to end, process start and summary included."""
+    limit = min(count, 1200 if setting.quick else 6000)
+    took = {}
+    for jobs in (1, 2):
+        store = setting.scratch / f"store-{jobs}-{abs(hash(files.name))}"
+        options = Options(leads=files.leads, band=BAND, limit=limit)
+        begin = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            make_store(source, store, options, jobs)
+        took[jobs] = time.perf_counter() - begin
+    figure = partial(Figure, files.name)
+    note = f"{limit:,} recordings"
+    yield figure("nerula prepare, 1 job", limit / took[1], "recordings/s", note)
+    yield figure("nerula prepare, 2 jobs", limit / took[2], "recordings/s", note)
+    yield figure("scaling from 1 to 2 jobs", took[1] / took[2] / 2, "of ideal")
+    yield figure("nerula prepare, 1 job / theirs", limit / took[1] / theirs, "x")
+
+
+def _spread(entries: list[Entry], count: int) -> list[Entry]:
+    return entries[:: max(len(entries) // count, 1)][:count]
+
+
+def _conformed(source: Source, contract: Contract, entry: Entry) -> object:
+    return conform(source.read(entry), contract)
+
+
+def _wfdb_scipy(leads: tuple[str, ...] | None, entry: Entry) -> object:
+    """What one would write: the leads that are wanted, in double precision, one recording."""
+    names = list(leads) if leads else None
+    record = wfdb.rdrecord(str(entry.path.with_suffix("")), channel_names=names)
+    band = butter(2, BAND, "bandpass", fs=record.fs, output="sos")
+    x = sosfiltfilt(band, record.p_signal, axis=0)
+    return x if record.fs == RATE else resample_poly(x, int(RATE), int(record.fs), axis=0)
+
+
+def _rate(work: Callable[..., object], items: list, setting: Setting) -> float:  # type: ignore[type-arg]
+    """Items per second of processor time: the best of some passes, the first one not counted.
+
+    Processor time, so that whatever else the machine does disturbs as little as possible.
+    """
+    best = float("inf")
+    for passing in range(2 if setting.quick else 4):
+        begin = time.process_time()
+        for item in items:
+            work(item)
+        if passing:
+            best = min(best, time.process_time() - begin)
+    return len(items) / best
