@@ -185,8 +185,9 @@ def _recognise(folder: Path, model: Model, config: Config) -> None:
     """Compare the embedding of the probe recording with the stored one."""
     stored = np.array(config.fingerprint, np.float32)
     z = embed_probe(model)
-    same = z.shape == stored.shape
-    apart = float(np.linalg.norm(z - stored) / np.linalg.norm(stored)) if same else np.inf
+    apart = np.inf
+    if z.shape == stored.shape:
+        apart = float(np.linalg.norm(z - stored) / max(np.linalg.norm(stored), 1e-6))
     if not apart <= TOLERANCE:
         raise NerulaError(
             f"{folder} gives another embedding for the probe recording than when it was written "

@@ -169,12 +169,12 @@ class Model:
         return np.where(measured, given, filled.reshape(given.shape)).astype(np.float32)
 
     def fill(self, recording: Recording) -> Array:
-        """A recording's x, its gaps filled where the model knows the lead: (leads, time), mV."""
+        """A recording's x in mV, its gaps filled; NaN in those of leads that the model lacks."""
         prepared = self.prepare(recording)
         rebuilt = self._rebuilt(prepared.x, prepared.valid)
         back = signals.resample(rebuilt, self.contract.rate, recording.rate)
         time = recording.x.shape[1]
-        filled = recording.x.copy()
+        filled = np.where(recording.valid, recording.x, np.float32(np.nan))
         single = len(self.contract.leads) == len(recording.leads) == 1
         for row, lead in enumerate(recording.leads):
             if single or lead in self.contract.leads:

@@ -76,8 +76,8 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
     sound = {
         "method": isinstance(values["method"], str),
         "arguments": isinstance(values["arguments"], dict),
-        "window": isinstance(values["window"], int) and 0 < values["window"] < 1 << 24,
-        "dimensions": isinstance(values["dimensions"], int) and values["dimensions"] > 0,
+        "window": type(values["window"]) is int and 0 < values["window"] < 1 << 24,
+        "dimensions": type(values["dimensions"]) is int and values["dimensions"] > 0,
         "tensors": isinstance(values["tensors"], str),
         "training": isinstance(values["training"], dict),
         "nerula": isinstance(values["nerula"], str),

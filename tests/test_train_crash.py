@@ -125,7 +125,7 @@ def test_two_ranks_train_continue_and_agree(store: Path, tmp_path: Path) -> None
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "nerula.cli", "pretrain", NAME, str(store),
     ]  # fmt: skip
-    options = "--epochs 2 --batch 16 --threads 1 --precision fp32 --checkpoint-steps 1".split()
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
     for name, more in (("one", []), ("two", ["--trouble", "term", "--at", "9"])):
         run = tmp_path / name
         for _ in range(3):
