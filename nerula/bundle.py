@@ -9,6 +9,7 @@ embedding of a probe recording has to come out as it did after the training.
 """
 
 import inspect
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,9 +186,9 @@ def _recognise(folder: Path, model: Model, config: Config) -> None:
     """Compare the embedding of the probe recording with the stored one."""
     stored = np.array(config.fingerprint, np.float32)
     z = embed_probe(model)
-    apart = np.inf
+    apart = math.inf
     if z.shape == stored.shape:
-        apart = float(np.linalg.norm(z - stored) / max(np.linalg.norm(stored), 1e-6))
+        apart = float(np.linalg.norm(z - stored)) / max(float(np.linalg.norm(stored)), 1e-6)
     if not apart <= TOLERANCE:
         raise NerulaError(
             f"{folder} gives another embedding for the probe recording than when it was written "

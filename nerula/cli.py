@@ -17,6 +17,7 @@ _VERBS = {
     "merge": ("nerula.merge:merge", "Join the shards of `prepare --shard i/n` into one store."),
     "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
     "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
+    "impute": ("nerula.impute:impute", "Fill the gaps of a recording, with a picture."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

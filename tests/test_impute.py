@@ -1,0 +1,122 @@
+"""`nerula impute`: gaps are filled, everything else stays, and long gaps are doubted."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nerula import bundle, sample
+from nerula.cli import main
+from nerula.errors import UsageError
+from nerula.impute import Gap, gaps, impute
+from nerula.recording import Recording
+from tests.test_model import folder
+
+__all__ = ["folder"]  # the fixture
+
+HINTS = {"source_rate": 100.0, "source_unit": "mV", "source_leads": "II"}
+SHORT, LONG = slice(300, 340), slice(600, 790)
+
+
+@pytest.fixture
+def x(tmp_path: Path) -> NDArray[np.float32]:
+    """One recording with a short and a long gap, also as tmp_path/ecg.npy."""
+    ecg = sample.load().x[11].copy()
+    ecg[0, SHORT] = ecg[0, LONG] = np.nan
+    np.save(tmp_path / "ecg.npy", ecg)
+    return ecg
+
+
+def test_csv_holds_time_signal_and_what_was_filled(
+    folder: Path, x: NDArray[np.float32], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = tmp_path / "out.csv", tmp_path / "out.png"
+    assert impute(str(folder), tmp_path / "ecg.npy", out, picture=picture, **HINTS) == 0  # type: ignore[arg-type]
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["seconds", "II", "II filled"]
+    assert [float(row["seconds"]) for row in rows[:3]] == [0.0, 0.01, 0.02]
+    flags = np.array([row["II filled"] == "1" for row in rows])
+    assert np.flatnonzero(flags).tolist() == [*range(300, 340), *range(600, 790)]
+    values = np.array([float(row["II"]) for row in rows], np.float32)
+    np.testing.assert_allclose(values[~flags], x[0, ~flags], rtol=1e-4, atol=1e-6)
+    want = bundle.load(folder).impute(x[0], 100)
+    np.testing.assert_allclose(values[flags], want[flags], rtol=1e-3, atol=1e-5)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    assert "3.00 s  0.40 s" in said
+    assert "6.00 s  1.90 s  unreliable" in said
+    assert "guesses" in said
+    assert "Next: nerula embed" in said
+
+
+def test_npy_holds_leads_by_time(folder: Path, x: NDArray[np.float32], tmp_path: Path) -> None:
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.npy", **HINTS)  # type: ignore[arg-type]
+    filled = np.load(tmp_path / "out.npy", allow_pickle=False)
+    assert filled.shape == (1, 1000)
+    assert filled.dtype == np.float32
+    measured = np.isfinite(x)
+    assert (filled[measured] == x[measured]).all()
+    assert np.isfinite(filled).all()
+
+
+def test_flat_stretches_are_gaps_too(folder: Path, tmp_path: Path) -> None:
+    """An electrode that fell off leaves a flat line, which nobody declares."""
+    ecg = sample.load().x[11].copy()
+    ecg[0, 400:620] = 0.1234
+    np.save(tmp_path / "ecg.npy", ecg)
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.npy", **HINTS)  # type: ignore[arg-type]
+    filled = np.load(tmp_path / "out.npy")[0]
+    assert filled[410:610].std() > 0
+    assert (filled[:390] == ecg[0, :390]).all()
+
+
+def test_only_leads_that_the_model_knows_are_filled(folder: Path, tmp_path: Path) -> None:
+    ecg = sample.load().x[:2, 0].copy()
+    ecg[:, SHORT] = np.nan
+    np.save(tmp_path / "ecg.npy", ecg)
+    hints = HINTS | {"source_leads": "V1,II"}
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.npy", **hints)  # type: ignore[arg-type]
+    filled = np.load(tmp_path / "out.npy")
+    assert np.isnan(filled[0, SHORT]).all()
+    assert np.isfinite(filled[1]).all()
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "v1.npy", lead="v1", **hints)  # type: ignore[arg-type]
+    assert np.isfinite(np.load(tmp_path / "v1.npy")).all()
+    with pytest.raises(UsageError, match="no lead V6"):
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "v.npy", lead="V6", **hints)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--lead which"):
+        impute(
+            str(folder), tmp_path / "ecg.npy", tmp_path / "v.npy",
+            **HINTS | {"source_leads": "V1,V2"},  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def test_one_of_many_is_chosen_by_name(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"1200 recordings.*--name: 00002"):
+        impute(str(folder), Path("sample"), tmp_path / "out.npy")
+    impute(str(folder), Path("sample"), tmp_path / "out.npy", name="00006")
+    assert (np.load(tmp_path / "out.npy") == sample.load().x[1]).all()
+    with pytest.raises(UsageError, match=r"\.csv or \.npy"):
+        impute(str(folder), Path("sample"), tmp_path / "out.mat", name="00006")
+
+
+def test_a_long_recording_is_drawn_around_its_longest_gap(folder: Path, tmp_path: Path) -> None:
+    ecg = sample.load().x[:6, 0].reshape(1, -1).copy()
+    ecg[0, 100:120] = ecg[0, 4000:4100] = np.nan
+    np.save(tmp_path / "ecg.npy", ecg)
+    picture = tmp_path / "out.svg"
+    words = f"impute {folder} {tmp_path / 'ecg.npy'} {tmp_path / 'out.csv'} --picture {picture}"
+    hints = "--source-rate 100 --source-unit mV --source-leads II"
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), *hints.split()])
+    assert ended.value.code == 0
+    assert "<svg" in picture.read_text()
+
+
+def test_gaps_are_found_lead_by_lead() -> None:
+    valid = np.ones((2, 50), bool)
+    valid[0, :3] = valid[1, 10:12] = valid[1, 40:] = False
+    found = gaps(Recording("a", np.zeros((2, 50), np.float32), 10.0, ("I", "II"), valid))
+    assert found == [Gap("I", 0, 3), Gap("II", 10, 12), Gap("II", 40, 50)]
