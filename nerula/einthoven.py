@@ -24,8 +24,8 @@ _INEXACT, _BROKEN = 0.03, 0.1
 more in 0.995 of what two exchanged names make of them."""
 _RESTORED = 0.3
 """A remedy explains a broken law if it leaves at most this share of what was outside."""
-_ROUNDING = 0.01
-"""mV that rounding to 8 bits and filters that differ may leave outside."""
+_ROUNDING = 0.005
+"""mV that rounding to steps of 15 µV leaves outside."""
 
 
 class Departure(NamedTuple):

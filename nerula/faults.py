@@ -29,6 +29,9 @@ ROUGHNESS = 0.7
 are smoother, in fibrillation and flutter too."""
 TAIL = 1.35
 """Root mean square over mean of the change: a sine has 1.11, noise 1.25, beats 1.5 to 4."""
+PEAK = 5.5
+"""The extreme of a second over the median, each as a distance from its middle: 4 to 5 in noise, 6
+to 100 where there are beats."""
 _LAG = 0.01  # s
 _MAINS = (50, 60)  # Hz
 _SLOWEST = 90.0  # Hz; below, what tells noise from beats is not in the signal any more
@@ -158,7 +161,7 @@ def _widened(where: Mask, margin: int) -> Mask:
 def _clipped(x: Signal, every: Seconds, flat: set[int]) -> Iterator[Fault]:
     top, bottom = every.top.max(axis=1), every.bottom.min(axis=1)
     at_one = (x == top[:, None]) | (x == bottom[:, None])
-    counts = np.bincount(at_one.nonzero()[0], minlength=len(x))
+    counts = np.bincount(at_one.ravel().nonzero()[0] // x.shape[1], minlength=len(x))
     for row in (counts >= RAIL_SAMPLES).nonzero()[0].tolist():
         if row in flat:
             continue
@@ -171,6 +174,8 @@ def _clipped(x: Signal, every: Seconds, flat: set[int]) -> Iterator[Fault]:
 
 
 def _is_rail(x: Signal, level: np.float32) -> bool:
+    away = (x != level).nonzero()[0]
+    x = x[away[0] : away[-1] + 1]  # at either end, a wandering baseline has its extremes too
     distance = np.abs(x - level)
     held = np.count_nonzero(distance == 0)
     if held < RAIL_SAMPLES:
@@ -202,7 +207,17 @@ def _is_noise(x: NDArray[np.float64], rate: float, lag: int) -> bool:
     for mains in _MAINS:
         width = max(round(rate / mains), 1)
         x = np.convolve(x, np.full(width, 1 / width), "valid")
-    return _tail(x[lag:] - x[:-lag]) < TAIL
+    change = x[lag:] - x[:-lag]
+    return _tail(change) < TAIL and max(_peak(change, rate), _peak(x, rate)) < PEAK
+
+
+def _peak(x: NDArray[np.float64], rate: float) -> float:
+    """Return how far the extreme of a typical second is from its middle, in median distances."""
+    second = round(rate)
+    cut = x[: len(x) // second * second].reshape(-1, second)
+    distance = np.abs(cut - np.median(cut, axis=1, keepdims=True))
+    typical = np.median(distance)
+    return float(np.median(distance.max(axis=1)) / typical) if typical else 0.0
 
 
 def _tail(change: NDArray[np.float64]) -> float:

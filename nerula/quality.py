@@ -14,7 +14,12 @@ from nerula.recording import Recording
 
 OLDEST = 120
 """Years; the oldest age that anyone's papers prove is 122."""
-_INVALID = {"signal-nan", "signal-gap", "time-gap", "lead-off"}  # how readers say that samples are missing
+_INVALID = {
+    "signal-nan",
+    "signal-gap",
+    "time-gap",
+    "lead-off",
+}  # how readers say that samples are missing
 
 
 def inspect(recording: Recording) -> list[Finding]:
