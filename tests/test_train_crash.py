@@ -122,8 +122,8 @@ def test_files_that_may_not_grow_are_a_clear_error_and_nothing_is_lost(
 def test_two_ranks_train_continue_and_agree(store: Path, tmp_path: Path) -> None:
     """Started by torchrun; stopped on the way; each rank took half of every batch."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", str(tmp_path),
-        "-m", "nerula.cli", "pretrain", NAME, str(store),
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "--log-dir", str(tmp_path), "-m", "nerula.cli", "pretrain", NAME, str(store),
     ]  # fmt: skip
     options = [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
     for name, more in (("one", []), ("two", ["--trouble", "term", "--at", "9"])):
