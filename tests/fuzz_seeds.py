@@ -12,9 +12,32 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests import fuzz_clinical, layouts
+from tests import fuzz_clinical, layouts, wfdb_styles
 
 SEEDS: dict[str, Callable[[Path], Path]] = {**fuzz_clinical.SEEDS}
+
+
+# --- WFDB --------------------------------------------------------------------------------------
+
+
+def _signal(style: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """The file with the signal in place of the header."""
+    return lambda folder: next(
+        path for path in style(folder).parent.iterdir() if path.suffix != ".hea"
+    )
+
+
+for _style, _write in wfdb_styles.STYLES.items():
+    _slug = _style.lower().replace(",", "").replace(" ", "-")
+    SEEDS |= {f"wfdb/header-{_slug}": _write, f"wfdb/signal-{_slug}": _signal(_write)}
+SEEDS |= {
+    "wfdb/formats": wfdb_styles.every_format,
+    "wfdb/segments": wfdb_styles.segments,
+    "wfdb/rare-header": wfdb_styles.flac,
+    "wfdb/rare-signal": _signal(wfdb_styles.flac),
+    "mat/challenge2017": _signal(wfdb_styles.challenge2017),
+    "mat/challenge2020": _signal(wfdb_styles.challenge2020),
+}
 
 
 # --- tables of data sets -----------------------------------------------------------------------

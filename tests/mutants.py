@@ -1,8 +1,11 @@
 """Damage as it happens to files: deterministic mutants of bytes and of the tokens of a text."""
 
 import re
+import resource
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 
 _SEPARATORS = re.compile(rb"([\s,;:/()+=<>\"&#]+)")
@@ -30,6 +33,18 @@ def mutants(data: bytes, count: int, seed: str = "", text: bool | None = None) -
             for _ in range(1 if random.random() < 0.7 else random.randint(2, 4)):
                 mutant = random.choice(damages)(mutant, random)
         yield mutant
+
+
+@contextmanager
+def little_memory(size: int = 1 << 30) -> Iterator[None]:
+    """Turn an allocation that only a lie in a file asks for into a MemoryError."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 # --- bytes -------------------------------------------------------------------------------------

@@ -663,6 +663,7 @@ def test_a_header_that_was_cut_off_is_doubted(write: Write) -> None:
     recording = wfdb.read(write(comments="# Age: 2"))
     assert recording.age == 2
     assert loud(recording) == {"header-cut"}
+    assert loud(wfdb.read(write(comments="\n"))) == {"header-cut"}
 
 
 # --- comments ------------------------------------------------------------------------------------

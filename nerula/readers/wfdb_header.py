@@ -92,7 +92,7 @@ def parse(raw: bytes, path: Path) -> Header:
         raise refuse("header-malformed", path, str(error)) from error
     except DefectError as error:
         raise refuse(error.finding.code, path, error.finding.detail) from error
-    if text[-1] != "\n":
+    if text[-1] != "\n" or text[-2:] == "\n\n":  # a blank line is written before comments
         findings.append(Finding("header-cut", path))
     return Header(name, rate, length, signals, parts, comments, removed, findings)
 
