@@ -88,12 +88,11 @@ def _window(x: NDArray[np.float32], millivolts: float) -> tuple[float, float]:
     """Place the visible range so that the signal is inside it wherever it fits."""
     if not len(x):
         return -millivolts / 2, millivolts / 2
-    middle = float(np.median(x))
+    bottom, middle, top = float(x.min()), float(np.median(x)), float(x.max())
     low = middle - millivolts / 2
-    top, bottom = float(x.max()), float(x.min())
-    low += max(0.0, top - (low + millivolts) + 0.1)
+    low += max(0.0, top + 0.1 - (low + millivolts))
     low -= max(0.0, low - bottom + 0.1)
-    low = round(low * 2) / 2
+    low = round(low, 1)
     return low, low + millivolts
 
 
@@ -103,7 +102,7 @@ def _grid(axes: "Axes", start: float, end: float, low: float, high: float) -> No
     axes.set_ylim(low, high)
     axes.set_xticks(np.arange(np.ceil(start / 0.2) * 0.2, end + 1e-9, 0.2))
     axes.set_xticks(np.arange(np.ceil(start / 0.04) * 0.04, end + 1e-9, 0.04), minor=True)
-    axes.set_yticks(np.arange(low, high + 1e-9, 0.5))
+    axes.set_yticks(np.arange(np.ceil(2 * low - 1e-6) / 2, high + 1e-9, 0.5))
     axes.set_yticks(np.arange(low, high + 1e-9, 0.1), minor=True)
     axes.grid(which="minor", color=FINE, linewidth=0.35)
     axes.grid(which="major", color=COARSE, linewidth=0.6)
