@@ -72,7 +72,7 @@ def ecg_paper(
         axes.plot(seconds, np.where(gap, filled, np.nan), color=FILLED, linewidth=1.1)
     axes.plot(seconds, measured, color=INK, linewidth=0.9, solid_joinstyle="round")
     if label:
-        axes.text(start + 0.06, high - 0.12, label, va="top", ha="left", fontsize=8, color=INK,
+        axes.text(start + 0.06, low + 0.12, label, va="bottom", ha="left", fontsize=8, color=INK,
                   bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.2})  # fmt: skip
 
 
