@@ -106,7 +106,7 @@ def _content(store: Store) -> list[tuple[str, str]]:
         ("source rate", _histogram(store.column("source_rate"), "Hz")),
         ("length", _histogram(seconds, "s")),
         ("leads", _leads(store)),
-        ("valid", f"{100 * store.column('valid').mean():.2f} % of the samples of these leads"),
+        ("valid", f"{_percent(store.column('valid').mean())} of the samples of these leads"),
         *_people(store),
         *_findings(store),
         ("size", f"{size / 1e6:,.1f} MB in {store.path}"),
@@ -123,8 +123,7 @@ def _people(store: Store) -> list[tuple[str, str]]:
         lines.append(("subjects", f"{len(set(known)):,} in {len(known):,} recordings"))
     held = ages[~np.isnan(ages)]
     if len(held):
-        low, middle, high = np.percentile(held, (25, 50, 75))
-        lines.append(("age", f"median {middle:.0f}, quartiles {low:.0f} and {high:.0f} years"))
+        lines.append(("age", _histogram(held, "years")))
     if any(sexes != None):  # noqa: E711 - elementwise
         lines.append(("sex", _counts(Counter(sex for sex in sexes if sex is not None))))
     labelled = sum(1 for labels in store.column("labels") if len(labels))
@@ -173,6 +172,11 @@ def _listed(counts: Counter[str]) -> str:
 
 def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _percent(share: float) -> str:
+    """Never "100 %" for less."""
+    return "100 %" if share == 1 else f"{min(100 * share, 99.999):.5g} %"
 
 
 def _histogram(values: NDArray[Any], unit: str) -> str:

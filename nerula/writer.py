@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -76,9 +76,8 @@ def quantise(
     limit = 65_504 if contract.dtype == "float16" else 32_767
     if contract.dtype == "int16":
         np.rint(counts, out=counts)
-    fits = np.abs(counts) <= limit
-    if not fits.all():
-        valid = valid & fits
+    if counts.size and not (counts.min() >= -limit and counts.max() <= limit):
+        valid = valid & (np.abs(counts) <= limit)
     if not valid.all():
         counts[~valid] = 0
     return counts.astype(contract.dtype), valid
@@ -101,6 +100,9 @@ class Rows:
         if recording.leads != contract.leads or recording.rate != contract.rate:
             raise ValueError(f"{recording.name} does not obey the contract of the store")
         counts, valid = quantise(recording.x, recording.valid, contract)
+        findings = recording.findings
+        if valid is not recording.valid:
+            findings += tuple(_overflows(recording, valid))
         counts = counts.reshape(-1)
         bits = np.packbits(valid.reshape(-1), bitorder="little")
         present, share = _measured(valid, contract.leads)
@@ -119,7 +121,7 @@ class Rows:
             "length": recording.x.shape[1],
             "valid": _as_stored(share),
             "digest": signal_digest(counts, bits),
-            "findings": _distinct(recording.findings),
+            "findings": _distinct(findings),
             "removed": list(recording.removed),
         }
         row["row"] = row_digest(row)
@@ -142,6 +144,13 @@ def _measured(valid: NDArray[np.bool_], leads: tuple[str, ...]) -> tuple[list[st
     shares = valid.mean(axis=1)
     present = [lead for lead, share in zip(leads, shares, strict=True) if share]
     return present, float(shares.sum() / max(len(present), 1))
+
+
+def _overflows(recording: Recording, fitting: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Say which leads have samples that the store's type cannot hold."""
+    for lead, before, after in zip(recording.leads, recording.valid, fitting, strict=True):
+        if count := int(before.sum() - after.sum()):
+            yield Finding("amplitude-absurd", recording.path, f"{count} samples", lead)
 
 
 def _as_stored(number: float | None) -> float | None:

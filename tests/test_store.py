@@ -154,6 +154,7 @@ def test_one_start_serves_a_whole_batch_and_nonsense_is_refused(real: Store) -> 
 def test_what_does_not_fit_its_type_becomes_invalid_not_wrong(tmp_path: Path) -> None:
     x = np.array([[1.0, 32.767, 32.768, -40.0, 0.0004, 2.5]])
     store = written(tmp_path / "s", ONE, [recording(x, np.ones(x.shape, bool))])
+    assert list(store.column("findings")[0]) == ["amplitude-absurd II"]
     found, valid = store.read(0)
     assert valid.tolist() == [[True, True, False, False, True, True]]
     np.testing.assert_allclose(found, [[1.0, 32.767, 0, 0, 0, 2.5]], rtol=1e-6)
