@@ -19,7 +19,7 @@ SMALL = {"stem": ((8, 2), (16, 2)), "blocks": ((5, 1), (9, 2), (3, 1)), "width":
 ENCODERS = {
     "local": lambda: LocalEncoder(**SMALL),
     "default": LocalEncoder,
-    "separable": lambda: LocalEncoder(**{**SMALL, "separable": True}),
+    "separable": lambda: LocalEncoder(**{**SMALL, "separable": True, "widening": 2}),
     "global": lambda: LocalEncoder(**{**SMALL, "blocks": ((5, 1), (0, 2))}),
     "two leads": lambda: LocalEncoder(**SMALL, leads=2),
     "resnet": lambda: ResNet(widths=(8, 8, 8, 8)),
