@@ -80,7 +80,7 @@ def read_segment(header: Header, path: Path, root: Path | None) -> Recording:
         labels=info.labels,
         path=path,
         findings=tuple([Finding(f.code, path, f.detail, f.lead) for f in odd] + info.findings),
-        removed=(*header.removed, *info.removed),
+        removed=tuple(dict.fromkeys((*header.removed, *info.removed))),
     )
 
 

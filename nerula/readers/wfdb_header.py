@@ -12,7 +12,7 @@ from typing import NamedTuple
 from nerula.defects import Finding
 from nerula.errors import DefectError, refuse
 
-LIMIT = 16 << 20
+LIMIT = 1 << 20
 """Bytes of a header; the longest in the wild are the 100 kB of multi-segment records."""
 
 _MOST_SIGNALS = 4096
@@ -132,7 +132,7 @@ def _record(line: str) -> tuple[str, int | None, int, float, int | None, list[st
     for field in fields[4:]:
         kind = "time" if _TIME.fullmatch(field) else "date" if _DATE.fullmatch(field) else ""
         if not kind or kind in removed:
-            raise ValueError(f"the record line has {field!r} where a time or date may stand")
+            raise ValueError(f"the record line has {field[:40]!r} where a time or date may stand")
         removed.append(kind)
     parts = _integer(segments, 1) if slash else None
     return name, parts, count, _rate(fields[2]), length or None, removed
@@ -169,7 +169,7 @@ def _encoding(*fields: str) -> Encoding:
     form, gain, resolution, zero, block, description = fields
     match = _FORMAT.fullmatch(form)
     if match is None:
-        raise ValueError(f"{form!r} is not a signal format")
+        raise ValueError(f"{form[:40]!r} is not a signal format")
     kind, samples, skew, offset = (int(part) if part else 0 for part in match.groups())
     steps, baseline, unit = _gain(gain) if gain else (None, None, None)
     if block:
@@ -192,7 +192,7 @@ def _gain(token: str) -> tuple[float, int | None, str | None]:
     match = _GAIN.fullmatch(token)
     if match is None:
         code = "gain-not-finite" if _NOT_FINITE.fullmatch(token) else "header-malformed"
-        raise refuse(code, detail=repr(token))
+        raise refuse(code, detail=repr(token[:40]))
     return float(match[1]), int(match[2]) if match[2] else None, match[3]
 
 
@@ -201,7 +201,7 @@ def _rate(token: str) -> float:
     match = _RATE.fullmatch(token)
     if match is None:
         code = "rate-absurd" if _NOT_FINITE.fullmatch(token) else "header-malformed"
-        raise refuse(code, detail=repr(token))
+        raise refuse(code, detail=repr(token[:40]))
     return float(match[1])
 
 
@@ -209,14 +209,14 @@ def _number(token: str) -> int:
     """An integer in the one way that writers write it. The quick way for the hot path."""
     number = int(token)
     if str(number) != token:
-        raise ValueError(f"{token!r} is not written as a number is")
+        raise ValueError(f"{token[:40]!r} is not written as a number is")
     return number
 
 
 def _checksum(token: str) -> int:
     number = _number(token)
     if not -0x8000 <= number <= 0xFFFF:
-        raise ValueError(f"the checksum {token} does not fit 16 bits")
+        raise ValueError(f"the checksum {token[:40]} does not fit 16 bits")
     return number & 0xFFFF
 
 
