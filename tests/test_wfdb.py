@@ -170,6 +170,39 @@ def test_rare_formats_go_through_the_package(form: str, tmp_path: Path) -> None:
     assert code_of(path) == "checksum-wrong"
 
 
+def differences(x: NDArray[np.int64]) -> bytes:
+    return np.diff(x, prepend=x[0]).astype(np.int8).tobytes()
+
+
+def three_in_two_words(x: NDArray[np.int64]) -> bytes:
+    first, second, third = x.reshape(-1, 3).T & 0x3FF
+    words = [first << 1 | (third & 31) << 11, second << 1 | third >> 5 << 11]
+    return np.stack(words, axis=1).astype("<u2").tobytes()
+
+
+def three_in_one_word(x: NDArray[np.int64]) -> bytes:
+    first, second, third = x.reshape(-1, 3).T & 0x3FF
+    return (first | second << 10 | third << 20).astype("<u4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "encode"), [(8, differences), (310, three_in_two_words), (311, three_in_one_word)]
+)
+def test_formats_of_old_tapes(
+    form: int, encode: Callable[[NDArray[np.int64]], bytes], tmp_path: Path
+) -> None:
+    x = np.rint(millivolts(["II"], 500, 6)[0] * 200).astype(np.int64)
+    (tmp_path / "rec.dat").write_bytes(encode(x))
+    path = tmp_path / "rec.hea"
+    line = f"rec.dat {form} 200/mV 10 0 {x[0]} {checksum(x)} 0 II"
+    path.write_text(f"rec 1 500 3000\n{line}\n")
+    recording = wfdb.read(path)
+    assert np.allclose(recording.x[0], x / 200, atol=1e-6)
+    assert not loud(recording)
+    path.write_text(path.read_text().replace(f"rec.dat {form}", "rec.dat 413"))
+    assert code_of(path) == "format-unsupported"
+
+
 def test_leads_that_are_faster_than_the_frames(tmp_path: Path) -> None:
     fast, slow = millivolts(["I", "II"], 500), millivolts(["V1"], 125)
     frames = np.concatenate(
