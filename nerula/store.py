@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT, VERSION = "nerula-store", 1
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 SIGNALS, VALIDITY, TABLE, INDEX = "signals.npy", "validity.npy", "recordings.parquet", "store.json"
 
 
@@ -193,7 +194,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def canonical(value: Any) -> bytes:
     """One value as the bytes that digests are made of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def signal_digest(block: NDArray[Any], bits: NDArray[np.uint8]) -> str:
