@@ -113,6 +113,15 @@ def test_waveform_originality_tells_the_rhythm_from_median_beats(path: Path) -> 
     assert not recording.findings
 
 
+def test_derived_beats_alone_are_no_rhythm_but_a_long_derived_group_is(path: Path) -> None:
+    beats = sound()
+    beats.WaveformSequence[0].WaveformOriginality = "DERIVED"
+    assert refusal(beats, path) == "ecg-missing"
+    long = files.dicom(LEADS, files.excerpt(LEADS, 1250))
+    long.WaveformSequence[0].WaveformOriginality = "DERIVED"
+    assert read(long, path).x.shape == (3, 1250)
+
+
 def test_the_longest_original_group_is_read_and_the_others_are_reported(path: Path) -> None:
     dataset = sound(beat=True)
     dataset.WaveformSequence[0].WaveformOriginality = "ORIGINAL"
@@ -181,6 +190,9 @@ def test_age_comes_from_birth_date_and_study_date_and_both_are_dropped(path: Pat
     assert other.subject == recording.subject
     assert other.age == 1.5
     assert codes(other) == ["header-contradiction"]
+    same.PatientAge = ""
+    same["PatientBirthDate"] = pydicom.DataElement("PatientBirthDate", "LO", "unknown")
+    assert codes(read(same, path)) == ["header-comment"]
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -318,6 +330,18 @@ def test_a_sequence_of_unknown_length_is_read(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(DefectError):
         dicom.read(path)
+
+
+def test_nothing_of_a_damaged_file_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = files.save_dicom(sound(), path).read_bytes()
+    path.write_bytes(
+        data.replace(b"19600602", b"19600602 Doe"[:8]).replace(b"Doe^Jane", b"\0o\x1b^Jane")
+    )
+    dicom.read(path)
+    path.write_bytes(data.replace(EXPLICIT.encode() + b"\0", b"1.2.Doe.Jane.000.1.2", 1))
+    with pytest.raises(DefectError):
+        dicom.read(path)
+    assert not caplog.records
 
 
 def test_an_image_is_no_ecg() -> None:

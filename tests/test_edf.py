@@ -276,6 +276,14 @@ def test_a_birthdate_after_the_start_is_dropped(path: Path) -> None:
     assert "age-absurd" in codes(recording)
 
 
+def test_a_birthdate_that_cannot_be_read_is_reported(path: Path) -> None:
+    words = {"patient": "A F 02-JNU-1960 X", "recording": "Startdate 01-JUN-2024 X X X"}
+    words["start"] = "01.06.24"
+    recording = edf.read(written(path, plus="C", onsets=["+0", "+1", "+2", "+3"], **words))
+    assert recording.age is None
+    assert codes(recording) == ["header-comment"]
+
+
 def test_two_dates_of_the_start_are_a_contradiction(path: Path) -> None:
     words = {"recording": "Startdate 01-JUN-2024 X X X", "start": "01.06.14"}
     recording = edf.read(written(path, plus="C", onsets=["+0", "+1", "+2", "+3"], **words))

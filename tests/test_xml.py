@@ -212,6 +212,8 @@ def test_aecg_subject_becomes_a_pseudonym_age_and_sex(path: Path) -> None:
     assert (recording.age, recording.sex) == (63, "female")
     assert recording.subject == read(muse(), path).subject  # the same person's other file
     assert "subjectDemographicPerson/name" in recording.removed
+    unread = read(aecg().replace('birthTime value="19600602"', 'birthTime value="1960"'), path)
+    assert (unread.age, codes(unread)) == (None, ["header-comment"])
     assert not any(word in repr(recording) for word in ("4711", "Doe", "1960"))
 
 

@@ -15,7 +15,7 @@ from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
-from nerula.readers.identity import age, pseudonym
+from nerula.readers.identity import age, day, pseudonym
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal, whole_rate
 from nerula.recording import Recording
@@ -132,11 +132,12 @@ def _numbers(digits: str, lead: str, path: Path) -> NDArray[np.float64]:
 
 
 def _age(tree: "Element", path: Path) -> tuple[float | None, tuple[Finding, ...]]:
-    birth = _day(_attribute(tree, ".//subjectDemographicPerson/birthTime", "value"))
-    start = (
-        _day(_attribute(tree, f"effectiveTime/{when}", "value")) for when in ("low", "center")
-    )
-    return age("", birth, next((day for day in start if day), None), path)
+    born = _attribute(tree, ".//subjectDemographicPerson/birthTime", "value")
+    start = (_attribute(tree, f"effectiveTime/{when}", "value") for when in ("low", "center"))
+    birth, unread = day(born, _day, path)
+    recorded, odd = day(next(filter(None, start), ""), _day, path)
+    years, doubts = age("", birth, recorded, path)
+    return years, (*odd, *unread, *doubts)
 
 
 def _day(text: str) -> date | None:

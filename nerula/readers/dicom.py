@@ -1,8 +1,10 @@
 """DICOM waveforms: 12-lead, general and ambulatory ECG, read by pydicom and verified here."""
 
+import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +18,7 @@ from nerula.errors import MissingExtraError, NerulaError, UsageError, refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
 from nerula.readers.files import load
-from nerula.readers.identity import age, pseudonym
+from nerula.readers.identity import age, day, pseudonym
 from nerula.readers.names import canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal
 from nerula.readers.source import NO_HINTS, Hints
@@ -44,6 +46,8 @@ _NUMBERED = {  # PS3.16, CID 3001
     **dict(enumerate(("V8", "V9", "V8R", "V9R"), 66)),
     **dict(enumerate(("ES", "AS", "AI"), 131)),
 }  # fmt: skip
+_RHYTHM = 5.0
+"""Seconds; a derived group that is as long is no beat, but a rhythm that was processed."""
 _AGE = re.compile(r"([0-9]{1,3})([YMWD])")
 _PER_YEAR = {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}
 _DAYS = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "ContentDate")
@@ -164,8 +168,7 @@ def _extract(data: bytes, path: Path) -> _File:
     if data[128:132] != b"DICM":
         raise refuse("format-malformed", path, "it does not begin like DICOM")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             start = BytesIO(data[:_META_LIMIT])  # so that nothing large is inflated
             meta = read_partial(start, stop_when=lambda *_: True).file_meta
             syntax = str(meta.get("TransferSyntaxUID", ""))
@@ -180,6 +183,20 @@ def _extract(data: bytes, path: Path) -> _File:
         raise
     except Exception as error:
         raise refuse("format-malformed", path, type(error).__name__) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep pydicom's warnings and log from repeating what the file says of a person."""
+    log = logging.getLogger("pydicom")
+    disabled = log.disabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.disabled = True
+        try:
+            yield
+        finally:
+            log.disabled = disabled
 
 
 def _whole(dataset: Any, data: bytes, path: Path) -> None:
@@ -248,9 +265,9 @@ def _text(item: Any, keyword: str) -> str:
 
 def _longest(groups: Sequence[_Group], path: Path) -> tuple[_Group, list[Finding]]:
     """Choose the rhythm: not the median beats, which devices store as a second, derived group."""
-    candidates = [group for group in groups if group.original] or list(groups)
+    candidates = [group for group in groups if group.original or group.seconds >= _RHYTHM]
     if not candidates:
-        raise refuse("ecg-missing", path, "no waveform")
+        raise refuse("ecg-missing", path, "no waveform but derived beats" if groups else "")
     group = max(candidates, key=lambda group: group.seconds)
     if len(candidates) == 1:
         return group, []
@@ -320,8 +337,10 @@ def _age(patient: dict[str, str], path: Path) -> tuple[float | None, tuple[Findi
     """Return the age in years: as it is stated, or from the dates of birth and recording."""
     match = _AGE.fullmatch(patient["PatientAge"])
     stated = f"{int(match[1]) / _PER_YEAR[match[2]]:g}" if match else patient["PatientAge"]
-    recorded = next((day for key in _DAYS if (day := _day(patient[key]))), None)
-    return age(stated, _day(patient["PatientBirthDate"]), recorded, path)
+    recorded, odd = day(next((patient[key] for key in _DAYS if patient[key]), ""), _day, path)
+    birth, unread = day(patient["PatientBirthDate"], _day, path)
+    years, doubts = age(stated, birth, recorded, path)
+    return years, (*odd, *unread, *doubts)
 
 
 def _day(text: str) -> date | None:

@@ -14,7 +14,7 @@ from nerula.readers import edf_header, facts
 from nerula.readers.doubts import doubted
 from nerula.readers.edf_header import Header, Signal
 from nerula.readers.files import load
-from nerula.readers.identity import age, pseudonym
+from nerula.readers.identity import age, day, pseudonym
 from nerula.readers.names import STANDARD, canonical_lead, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale
 from nerula.readers.source import NO_HINTS, Hints
@@ -223,8 +223,9 @@ def _identity(
     if len(words) > 4:
         said["additional"] = words[4]
     removed += [f"patient {key}" for key, word in said.items() if word != "X" and key != "sex"]
-    birth = edf_header.long_date(said["birthdate"])
+    born = "" if said["birthdate"] == "X" else said["birthdate"]
+    birth, unread = day(born, edf_header.long_date, path)
     years, odd_age = age("", birth, header.day, path)
     sex, odd_sex = facts.sex("" if said["sex"] == "X" else said["sex"], path)
     subject = pseudonym(said["code"]) if said["code"] != "X" else None
-    return subject, years, sex, tuple(removed), (*odd_age, *odd_sex)
+    return subject, years, sex, tuple(removed), (*unread, *odd_age, *odd_sex)

@@ -1,5 +1,6 @@
 """Whose recording it is, without saying who: what clinical files tell about a person, reduced."""
 
+from collections.abc import Callable
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +13,15 @@ def pseudonym(identifier: str) -> str | None:
     """Return the same 16 hex digits for the same identifier, or None where there is none."""
     bare = " ".join(identifier.split())
     return blake2b(bare.encode()).hexdigest()[:16] if bare else None
+
+
+def day(
+    text: str, read: Callable[[str], date | None], path: Path
+) -> tuple[date | None, tuple[Finding, ...]]:
+    """Return a day; that one is written but cannot be read is said."""
+    found = read(text) if text else None
+    unread = bool(text) and found is None
+    return found, (Finding("header-comment", path, "a date"),) if unread else ()
 
 
 def _years_between(birth: date | None, day: date | None) -> str:

@@ -15,7 +15,7 @@ from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
-from nerula.readers.identity import age, pseudonym
+from nerula.readers.identity import age, day, pseudonym
 from nerula.readers.names import STANDARD, millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal
 from nerula.recording import Recording
@@ -151,15 +151,17 @@ def _age(tree: "Element", path: Path) -> tuple[float | None, tuple[Finding, ...]
     unit = _text(tree, "PatientDemographics/AgeUnits").upper()
     if _WHOLE.fullmatch(stated) and unit in _PER_YEAR:
         stated = f"{int(stated) / _PER_YEAR[unit]:g}"
-    birth = _day(_text(tree, "PatientDemographics/DateofBirth"))
-    return age(stated, birth, _day(_text(tree, "TestDemographics/AcquisitionDate")), path)
+    birth, unread = day(_text(tree, "PatientDemographics/DateofBirth"), _day, path)
+    recorded, odd = day(_text(tree, "TestDemographics/AcquisitionDate"), _day, path)
+    years, doubts = age(stated, birth, recorded, path)
+    return years, (*odd, *unread, *doubts)
 
 
 def _day(text: str) -> date | None:
     """Read `MM-DD-YYYY`."""
     try:
-        month, day, year = (int(part) for part in text.split("-"))
-        return date(year, month, day)
+        month, number, year = (int(part) for part in text.split("-"))
+        return date(year, month, number)
     except ValueError:
         return None
 
