@@ -23,6 +23,8 @@ from nerula.errors import UsageError
 from nerula.leakage import Ledger, Split, shared_subjects
 from nerula.prepare import Options, make_store
 from nerula.readers import open_source
+from nerula.readers.source import NO_HINTS
+from nerula.store import Store
 from nerula.survey import look
 from nerula.verdict import Verdict, show
 from tests import layouts, provoke
@@ -240,18 +242,12 @@ def test_the_table_fits_the_terminal(ward: Path, width: int) -> None:
 
 
 def judged(path: Path) -> Verdict:
-    part = look(path, None, provoke_hints(), None)
+    part = look(path, None, NO_HINTS, None)
     verdict = Verdict([part], Ledger(), Split(None))
     for some in part.seen(1, None):
         for seen in some:
             verdict.add(part, seen, seen.findings)
     return verdict
-
-
-def provoke_hints() -> Any:
-    from nerula.readers.source import NO_HINTS
-
-    return NO_HINTS
 
 
 def test_many_findings_are_counted(tmp_path: Path, capsys: Capture) -> None:
@@ -447,12 +443,15 @@ def test_a_changed_byte_of_a_store_is_noticed(store: Path, name: str, capsys: Ca
 
 
 def test_a_split_of_a_store(store: Path, tmp_path: Path, capsys: Capture) -> None:
-    names = [f"{int(name):05d}" for name in range(1)]
-    rows = json.loads((store / "store.json").read_text())["recordings"]
-    assert rows == 20 and names
-    split = write_split(tmp_path / "split.csv", {"lost": "a"})
+    opened = Store.open(store)
+    names = [str(name) for name in opened.column("name")]
+    subject = opened.column("subject")
+    sides = {name: "ab"[row % 2] for row, name in enumerate(names)}
+    split = write_split(tmp_path / "split.csv", sides)
     _, found = document(capsys, store, split=split)
-    assert of(found, "table-orphan")[0]["detail"] == "lost"
+    assert found["summary"]["split"]["sides"] == {"a": 10, "b": 10}
+    shared = shared_subjects(subject, [sides[name] for name in names])
+    assert found["summary"]["split"]["shared_subjects"] == len(shared)
 
 
 # --- the real data sets ------------------------------------------------------------------------
@@ -499,6 +498,7 @@ def test_a_random_split_of_real_people_leaks(
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_uci_har_is_split_by_people(shared_data: Callable[[str], Path], capsys: Capture) -> None:
     code, found = document(capsys, shared_data("ucihar"), limit=8000, jobs=2, strict=True)
     assert code == 0
