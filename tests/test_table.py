@@ -227,6 +227,14 @@ def test_names_that_nobody_knows_are_kept_with_a_warning(path: Path) -> None:
     assert codes(recording) == ["lead-unknown"] * 3
 
 
+def test_names_that_say_nothing_are_replaced_by_those_of_the_user(path: Path) -> None:
+    recording = read(plain("time,ch1,ch2,ch3"), path, unit="mV", leads=LEADS)
+    assert recording.leads == LEADS
+    assert not recording.findings
+    assert read(plain("time,II,V1,V2"), path, leads=LEADS).leads == ("II", "V1", "V2")
+    assert refusal(plain("time,ch1,ch2,ch3"), path, leads=("II",)) == "header-malformed"
+
+
 def test_a_missing_unit_is_taken_for_mv_with_a_warning(path: Path) -> None:
     recording = read(plain("time,II,aVR,V5"), path)
     assert codes(recording) == ["unit-missing"] * 3
@@ -304,6 +312,7 @@ def test_times_that_are_rounded_and_jitter_give_the_rate(
         (TIME * 1e9, "rate-absurd"),
         (TIME * 1e-4, "rate-absurd"),
         (np.r_[np.nan, TIME[1:]], "rate-missing"),
+        (np.r_[-1e308, TIME[1:-1], 1e308], "rate-missing"),
     ],
 )
 def test_times_that_cannot_be_are_refused(path: Path, times: Any, code: str) -> None:

@@ -16,7 +16,7 @@ from nerula.errors import refuse
 from nerula.readers import facts
 from nerula.readers.doubts import doubted
 from nerula.readers.identity import age, day, pseudonym
-from nerula.readers.names import canonical_lead, millivolts_per, name_leads
+from nerula.readers.names import millivolts_per, name_leads
 from nerula.readers.plausible import check_rate, check_scale, decimal, whole_rate
 from nerula.recording import Recording
 
@@ -82,9 +82,11 @@ def _rate(sequences: Sequence["Element"], path: Path) -> float:
         raise refuse("rate-missing", path, "no time sequence")
     text = _attribute(times[0], "value/increment", "value")
     unit = _attribute(times[0], "value/increment", "unit")
-    decimal(text, "the increment", path, "rate-missing")
-    if (step := Fraction(text)) <= 0:
-        raise refuse("rate-zero", path, f"an increment of {text}")
+    rough = decimal(text, "the increment", path, "rate-missing")
+    if not 1e-9 < rough < 1e9:  # neither 0 nor beyond what a float can invert
+        code = "rate-zero" if rough <= 0 else "rate-absurd"
+        raise refuse(code, path, f"an increment of {text}")
+    step = Fraction(text)
     if unit not in _SECONDS:
         raise refuse("rate-missing", path, f"an increment in {unit[:20]!r}")
     last_digit = Fraction(10) ** int(Decimal(text).as_tuple().exponent)
@@ -111,7 +113,7 @@ def _signals(
         )
         found.append((code, item.findtext("value/digits") or ""))
         scale.append((step * (factors[1] or 0), zero * (factors[0] or 0)))
-    leads, odd = name_leads([canonical_lead(code) or code for code, _ in found], path)
+    leads, odd = name_leads([code for code, _ in found], path)
     findings = [*odd, *check_scale(dict(zip(leads, scale, strict=True)), path)]
     signals = []
     for lead, (_, digits), (step, zero) in zip(leads, found, scale, strict=True):

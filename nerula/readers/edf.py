@@ -42,7 +42,7 @@ def read(
     header = edf_header.parse(data, path)
     signals, rate, findings = _choose(header, path)
     findings += [*header.findings, *check_rate(rate, path)]
-    leads, odd = name_leads([_lead(signal) for signal in signals], path)
+    leads, odd = name_leads([signal.label for signal in signals], path)
     findings += odd
     records = np.frombuffer(data, np.uint8, offset=header.size).reshape(header.records, -1)
     x, doubts = _scaled(header, records, dict(zip(leads, signals, strict=True)), hints, path)
@@ -75,11 +75,6 @@ def read(
 
 
 # --- which signals -----------------------------------------------------------------------------
-
-
-def _lead(signal: Signal) -> str:
-    """Return the lead's name; a label of a standard type says the type first: `ECG V1`."""
-    return canonical_lead(signal.label) or signal.label
 
 
 def _is_ecg(signal: Signal) -> bool:

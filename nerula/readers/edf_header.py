@@ -234,8 +234,11 @@ def long_date(text: str) -> date | None:
 
 def _seconds(text: str, path: Path) -> Fraction:
     """Return how long a data record is; exactly, for 0.1 s has no exact float."""
-    decimal(text, "the length of a data record", path, "rate-absurd")
-    return Fraction(text)
+    rough = decimal(text, "the length of a data record", path, "rate-absurd")
+    if rough and not 1e-6 <= rough <= 1e6:
+        code = "rate-zero" if rough < 0 else "rate-absurd"
+        raise refuse(code, path, f"a data record lasts {text} seconds")
+    return Fraction(text) if rough else Fraction(0)
 
 
 def _integer(text: str, least: int = 0, most: int = 99_999_999) -> int:

@@ -28,6 +28,8 @@ LIMIT = 512 << 20
 """Bytes of a file; numbers as text take ten times the space, so that this is a day of one lead."""
 _MOST_GAPS = 16
 """Gaps may be this many times longer than what was measured, and no more."""
+_LATEST = 1e12
+"""Seconds; Unix times are below by far."""
 
 _BRACKETS = re.compile(r"(.*?)\s*[\[(]\s*([^\[\]()]{1,16}?)\s*[\])]")
 _SUFFIX = re.compile(r"(.+?)[\s_]+([^\W\d_]{1,12})")
@@ -132,19 +134,23 @@ def _columns(table: Table, hints: Hints, path: Path) -> list[_Column]:
         found = [column for column in columns if column.kind == "lead"]
     if not found:
         raise refuse("ecg-missing", path, "no column is a lead")
-    if hints.leads and len(hints.leads) == len(found):
-        names = dict(zip([column.place for column in found], hints.leads, strict=True))
-        columns = [c._replace(name=names.get(c.place, c.name)) for c in columns]
-    elif hints.leads or (len(found) == 1 and canonical_lead(found[0].name) == "ECG" and named):
-        if len(found) != len(named or ()):
-            detail = f"{len(named or ())} leads named, {len(found)} columns"
-            raise refuse("header-malformed", path, detail)
-        columns = [c._replace(name=(named or ())[0]) if c in found else c for c in columns]
-    return columns
+    known = any(_is_sure(canonical_lead(column.name)) for column in found)
+    if named is None or known:  # what the header says is not overruled
+        return columns
+    if len(named) != len(found):
+        detail = f"{len(named)} leads named, {len(found)} columns"
+        raise refuse("header-malformed", path, detail)
+    names = dict(zip([column.place for column in found], named, strict=True))
+    return [column._replace(name=names.get(column.place, column.name)) for column in columns]
+
+
+def _is_sure(lead: str | None) -> bool:
+    """Whether a name says which lead it is; "ECG" does not."""
+    return lead is not None and not lead.startswith("ECG")
 
 
 def _said_leads(table: Table) -> tuple[str, ...] | None:
-    said = re.split(r"[,;\s]+(?![^,;]*$)|[,;]", table.settings.get("leads", ""))
+    said = re.split("[,;]", table.settings.get("leads", ""))
     return tuple(name.strip() for name in said if name.strip()) or None
 
 
@@ -249,9 +255,9 @@ def _second(unit: str, start: float, path: Path) -> float:
 
 def _regular(times: NDArray[np.float64], path: Path) -> tuple[float, NDArray[np.int64]]:
     """Return the rate and each row's place; times may jitter by half a step, and have gaps."""
+    if times.size < 2 or not (np.abs(times) < _LATEST).all():  # NaN neither
+        raise refuse("rate-missing", path, "times that are missing or cannot be")
     steps = np.diff(times)
-    if not steps.size or not np.isfinite(times).all():
-        raise refuse("rate-missing", path, "times that are missing")
     typical = float(np.median(steps))
     if typical <= 0 or steps.min() < typical / 2:
         detail = "times that do not go forward step by step; drop them and give --source-rate"
