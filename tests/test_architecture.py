@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
 NUMERIC = GROUND | {"readers", "sample", "signal", "einthoven", "faults"}
-NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer"}
+NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer", "conform"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
@@ -36,6 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "columns": set(),
     "store": GROUND | {"contract", "columns"},
     "writer": GROUND | {"contract", "columns", "files", "store"},
+    "conform": GROUND | {"contract", "quality", "signal"},
+    "chunks": GROUND | {"conform", "contract", "files", "readers", "store", "writer"},
+    "workers": GROUND,
+    "workplace": GROUND | {"contract", "files", "store", "writer"},
+    "summary": {"store", "workplace"},
     "plot": GROUND,
     "fetch": GROUND | {"archive", "download", "publishers"},
     "archive": GROUND | {"files"},
@@ -52,6 +57,7 @@ VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
 
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
+TORCH_FREE |= {"chunks", "workers", "workplace", "summary"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pyarrow import parquet
 
-from nerula import sample
+from nerula import columns, sample
 from nerula.contract import Contract
 from nerula.defects import Finding
 from nerula.errors import NerulaError, UsageError
@@ -221,6 +221,39 @@ def test_rows_taken_from_a_store_make_the_same_store_again(
             begin += count
     for name in (SIGNALS, VALIDITY, TABLE, INDEX):
         assert (folder / "first" / name).read_bytes() == (folder / "second" / name).read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "text": st.none() | st.text(max_size=5),
+                "texts": st.lists(st.none() | st.text(max_size=5), max_size=3),
+                "number": st.none() | st.floats(width=32, allow_nan=True),
+                "count": st.integers(-(2**63), 2**63 - 1),
+                "bytes": st.binary(max_size=9),
+                "numbers": st.lists(st.floats(width=32), max_size=3),
+            }
+        ),
+        max_size=20,
+    )
+)
+def test_columns_are_what_arrow_itself_would_make(rows: list[dict]) -> None:
+    kinds = {
+        "text": pa.string(), "texts": pa.list_(pa.string()), "number": pa.float32(),
+        "count": pa.int64(), "bytes": pa.large_binary(), "numbers": pa.list_(pa.float32()),
+    }  # fmt: skip
+    schema = pa.schema(kinds)
+    made = columns.batch(rows, schema)
+    made.validate(full=True)
+    assert repr(made.to_pylist()) == repr(pa.RecordBatch.from_pylist(rows, schema).to_pylist())
+    held = pa.chunked_array([made.column("texts")])
+    assert columns.values(held).tolist() == [row["texts"] for row in rows]
+    for begin in range(0, len(rows), 3):
+        part = made.slice(begin, 2).column("bytes")
+        joined = b"".join(row["bytes"] for row in rows[begin : begin + 2])
+        assert columns.content(part).to_pybytes() == joined
 
 
 # --- damage --------------------------------------------------------------------------------------
