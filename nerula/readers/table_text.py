@@ -188,38 +188,51 @@ def numbers(
     body = table.body.strip("\n").replace('"', "").replace("'", "")
     if table.separator != ",":  # a comma that separates no cells is a decimal point
         body = body.replace(",", ".")
-    body = _without_blanks(body, table.separator)
-    width = len(table.first)
-    mark = table.separator
-    if mark and any(line.count(mark) != width - 1 for line in io.StringIO(body)):
+    mark, width = table.separator, len(table.first)
+    if mark and any(line.count(mark) != width - 1 for line in io.StringIO(body) if line.strip()):
         raise refuse("format-malformed", path, f"a row that has not {width} cells")
     clock: dict[int | str, Callable[[str], float]] = {}
     if times is not None and is_time(table.first[times]):
         clock[times] = seconds
     try:
-        return np.loadtxt(
-            io.StringIO(body),
-            dtype=np.float64,
-            comments=None,
-            delimiter=mark or None,
-            converters=clock or None,
-            usecols=None if len(columns) == width else columns,
-            unpack=True,
-            ndmin=2,
-        )[columns if len(columns) == width else slice(None)]
+        if mark == "" and "\n\n" in body:  # an empty row of one column is an empty cell
+            body = _filled(body, mark)
+        try:
+            every = _loaded(body, mark, columns, width, clock)
+        except ValueError:  # most tables have no empty cells: these are looked for last
+            every = _loaded(_filled(body, mark), mark, columns, width, clock)
     except ValueError as error:
         raise refuse("format-malformed", path, "a row that is not all numbers") from error
+    return every[columns] if len(columns) == width else every
 
 
-def _without_blanks(body: str, separator: str | None) -> str:
+def _loaded(
+    body: str,
+    mark: str | None,
+    columns: list[int],
+    width: int,
+    clock: dict[int | str, Callable[[str], float]],
+) -> NDArray[np.float64]:
+    return np.loadtxt(
+        io.StringIO(body),
+        dtype=np.float64,
+        comments=None,
+        delimiter=mark or None,
+        converters=clock or None,
+        usecols=None if len(columns) == width else columns,
+        unpack=True,
+        ndmin=2,
+    )
+
+
+def _filled(body: str, separator: str | None) -> str:
     """Write `nan` where a cell is empty or says that it is; drop empty rows of several columns."""
-    if separator != "":
-        body = re.sub(r"\n[ \t\r]*(?=\n)", "", body)
     if separator is None:
         return re.sub(r"(?im)(?<!\S)(?:n/?a|null|none|--?)(?!\S)", "nan", body)
+    if separator:
+        body = re.sub(r"\n[ \t\r]*(?=\n)", "", body)
     edge = re.escape(separator) if separator else "(?!)"
-    blank = rf"(?im)(^|{edge})[ ]*(?:n/?a|null|none|--?)?[ ]*(?={edge}|$)"
-    return re.sub(blank, r"\1nan", body) if re.search(blank, body) else body
+    return re.sub(rf"(?im)(^|{edge})[ ]*(?:n/?a|null|none|--?)?[ ]*(?={edge}|$)", r"\1nan", body)
 
 
 def seconds(cell: str) -> float:
