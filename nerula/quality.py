@@ -62,6 +62,7 @@ def _order(lead: str) -> tuple[bool, str]:
     return lead != "II", lead
 
 
+@np.errstate(over="ignore", invalid="ignore")  # absurd and infinite values are findings as well
 def _examine(recording: Recording) -> tuple[list[Finding], Mask | None]:
     """Return findings and the samples that are valid so far and should not be (None for none)."""
     x, valid, leads = recording.x, recording.valid, recording.leads

@@ -225,6 +225,30 @@ def test_values_that_are_no_numbers() -> None:
     assert np.array_equal(marked.x[marked.valid], x[marked.valid])
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    leads=st.integers(1, 12),
+    samples=st.integers(1, 900),
+    rate=st.sampled_from((1.0, 7.5, 50.0, 100.0, 257.0, 1000.0, 32768.0)),
+    size=st.sampled_from((0.0, 1e-30, 1.0, 1e4, 1e30, 3e38)),
+)
+def test_any_numbers_can_be_looked_at(
+    seed: int, leads: int, samples: int, rate: float, size: float
+) -> None:
+    random = np.random.default_rng(seed)
+    x = (random.uniform(-1, 1, (leads, samples)) * size).astype(np.float32)
+    x[random.random(x.shape) < 0.02] = random.choice([np.nan, np.inf, -np.inf, 0])
+    valid = random.random(x.shape) < random.choice([0.5, 1])
+    x[~valid] = 0  # as every recording has it
+    one = Recording("r", x, rate, files.TWELVE[:leads], valid)
+    marked = mark(one)
+    assert np.isfinite(marked.x).all()
+    assert not (marked.valid & ~valid).any()
+    assert np.array_equal(marked.x[marked.valid], x[marked.valid])
+    assert {f.code for f in inspect(one)} == {f.code for f in marked.findings}
+
+
 def test_what_is_missing_already_is_no_new_defect() -> None:
     one = recording(twelve())
     one.x[4, 1000:2000] = 0
