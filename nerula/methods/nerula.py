@@ -68,7 +68,7 @@ class Nerula(Method):
     views: what makes a pair: complementary `masks`, two `augmentation`s, or two `neighbours`
         (adjacent segments); with the last two nothing is masked.
     latent_masking: False gives the encoder zeros for the hidden samples and does not tell it.
-    both_views: rebuild the signal from both views, or from the first alone.
+    both_views: rebuild the signal from both views; the paper, from one.
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
     """
@@ -102,7 +102,7 @@ class Nerula(Method):
         projector: int = 256,
         reconstruction: bool = True,
         recon_weight: float = 10.0,
-        both_views: bool = True,
+        both_views: bool = False,
         huber_delta: float = 1.0,
         pooling: str = "mean",
         normalise: str = "scale",
