@@ -20,7 +20,7 @@ from nerula.readers.wfdb_signal import BITS
 
 _BITS = BITS | {8: 8, 310: 32 / 3, 311: 32 / 3}
 _FLAC = {508: 8, 516: 16, 524: 24}
-_FLAC_PACKED = 512
+_FLAC_PACKED = 2048
 """Samples per byte of a flat signal; ECG comes to one or two."""
 _NO_SENTINEL = 8
 _SENTINEL_BITS = BITS | _FLAC | {310: 10, 311: 10}
