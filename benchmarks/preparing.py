@@ -4,10 +4,11 @@ Both sides read the same files, band-pass 0.5-40 Hz and resample to 100 Hz. Ours
 checksums besides, marks what is no ECG and writes the store.
 """
 
-import contextlib
 import io
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,28 +79,32 @@ def _compare(files: Files, setting: Setting) -> Iterator[Figure]:
     ours = _rate(whole, many, setting)
     yield figure("ours: read, mark, band-pass, resample", ours, "recordings/s per core")
     yield figure("ours / theirs", ours / theirs, "x")
-    yield from _whole(files, source, len(entries), setting, theirs)
+    yield from _whole(files, source, entries, setting, theirs)
 
 
 def _whole(
-    files: Files, source: Source, count: int, setting: Setting, theirs: float
+    files: Files, source: Source, entries: list[Entry], setting: Setting, theirs: float
 ) -> Iterator[Figure]:
-    """`nerula prepare` from start to end, process start and summary included."""
-    limit = min(count, 1200 if setting.quick else 6000)
-    took = {}
-    for jobs in (1, 2):
-        store = setting.scratch / f"store-{jobs}-{abs(hash(files.name))}"
-        options = Options(leads=files.leads, band=BAND, limit=limit)
-        begin = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            make_store(source, store, options, jobs)
-        took[jobs] = time.perf_counter() - begin
+    """`nerula prepare` from start to end, process start and summary included; the best of some."""
+    entries = entries[: 1200 if setting.quick else 6000]
+    for entry in entries:
+        source.read(entry)  # so that every run finds the files in memory
+    took = {jobs: float("inf") for jobs in (1, 2)}
+    for passing in range(1 if setting.quick else 3):
+        for jobs, best in took.items():
+            store = setting.scratch / f"{files.name}-{jobs}-{passing}"
+            options = Options(leads=files.leads, band=BAND, limit=len(entries))
+            begin = time.perf_counter()
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                make_store(source, store, options, jobs)
+            took[jobs] = min(best, time.perf_counter() - begin)
+            shutil.rmtree(store)
     figure = partial(Figure, files.name)
-    note = f"{limit:,} recordings"
-    yield figure("nerula prepare, 1 job", limit / took[1], "recordings/s", note)
-    yield figure("nerula prepare, 2 jobs", limit / took[2], "recordings/s", note)
+    count, note = len(entries), f"{len(entries):,} recordings, wall time"
+    yield figure("nerula prepare, 1 job", count / took[1], "recordings/s", note)
+    yield figure("nerula prepare, 2 jobs", count / took[2], "recordings/s", note)
     yield figure("scaling from 1 to 2 jobs", took[1] / took[2] / 2, "of ideal")
-    yield figure("nerula prepare, 1 job / theirs", limit / took[1] / theirs, "x")
+    yield figure("nerula prepare, 1 job / theirs", count / took[1] / theirs, "x")
 
 
 def _spread(entries: list[Entry], count: int) -> list[Entry]:

@@ -28,6 +28,7 @@ CUTOFF, WIDTH = 0.9, 0.02
 """Anti-alias filter, in Nyquist frequencies: where it halves, standard deviation of its edge."""
 
 _SECTION = 1 << 16  # longer recordings are conditioned in sections of about this many samples
+_STEPS = (*range(1, 17), 18, 20, 21, 22, 24, 25, 27, 28, 30, 32)
 _LARGEST_RATIO = 100_000
 
 
@@ -167,33 +168,34 @@ def _section(x: Signal, rate: float, target: float, band: Band | None) -> Signal
 
 def _padded(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
     """Reflect as much as the filters remember; multiply in the frequency domain."""
-    plan = _padded_plan(x.shape[-1], rate, target, band)
-    spectrum = np.fft.rfft(x.take(plan.order, axis=-1).astype(np.float64))
-    return np.fft.irfft(spectrum[..., : len(plan.gain)] * plan.gain, plan.after)
-
-
-@dataclass(frozen=True, slots=True)
-class _PaddedPlan:
-    """What one length needs: its length afterwards, which sample goes where, and the gain."""
-
-    after: int
-    order: NDArray[np.intp]
-    gain: NDArray[np.float64]
-
-
-@lru_cache(maxsize=32)
-def _padded_plan(time: int, rate: float, target: float, band: Band | None) -> _PaddedPlan:
     up, down = ratio(rate, target)
-    settle = _settling(rate, target, band)
-    extended = down * _smooth_from(-(-(time + 2 * settle) // down))
-    after = extended // down * up
-    place = np.arange(extended)
-    place[place >= time + (extended - time + 1) // 2] -= extended
-    place %= 2 * time
-    order = np.minimum(place, 2 * time - 1 - place)
-    bins = min(extended, after) // 2 + 1
-    gain = _gain(np.arange(bins) * (rate / extended), rate, target, band)
-    return _PaddedPlan(after, order, gain * (after / extended))
+    time = x.shape[-1]
+    length = down * _smooth_from(-(-(time + 2 * _settling(rate, target, band)) // down))
+    before = (length - time) // 2
+    after = length - time - before
+    extended = np.empty((*x.shape[:-1], length), np.float64)
+    extended[..., :time] = x
+    if after <= time:
+        extended[..., time : time + after] = x[..., time - after :][..., ::-1]
+        extended[..., length - before :] = x[..., :before][..., ::-1]
+    else:  # shorter than what the filters remember: reflect again and again
+        place = np.arange(time, length)
+        place[after:] -= length
+        place %= 2 * time
+        extended[..., time:] = x[..., np.minimum(place, 2 * time - 1 - place)]
+    gain = _padded_gain(length, rate, target, band)
+    spectrum = np.fft.rfft(extended)[..., : len(gain)]
+    return np.fft.irfft(spectrum * gain, length // down * up)
+
+
+@lru_cache(maxsize=64)
+def _padded_gain(
+    length: int, rate: float, target: float, band: Band | None
+) -> NDArray[np.float64]:
+    up, down = ratio(rate, target)
+    after = length // down * up
+    frequency = np.arange(min(length, after) // 2 + 1) * (rate / length)
+    return _gain(frequency, rate, target, band) * (after / length)
 
 
 def _endless(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
@@ -241,7 +243,7 @@ class _EndlessPlan:
 def _endless_plan(time: int, rate: float, target: float, band: Band | None) -> _EndlessPlan:
     up, down = ratio(rate, target)
     after = 2 * time // down * up
-    number = np.arange(time + 1)
+    number = np.arange(min(time, after // 2) + 1)
     gain = _gain(number * (rate / (2 * time)), rate, target, band)
     turn = np.exp(-0.5j * math.pi * number / time)
     if rate == target:
@@ -302,11 +304,11 @@ def _is_smooth(number: int) -> bool:
     return number == 1
 
 
+@lru_cache(maxsize=256)
 def _smooth_from(number: int) -> int:
-    """Smallest length from `number` on that the FFT does fast."""
-    while not _is_smooth(number):
-        number += 1
-    return number
+    """A length from `number` on that the FFT does fast, one of few, so that gains are shared."""
+    scale = int(2 ** max(number.bit_length() - 5, 0))
+    return scale * next(step for step in _STEPS if step * scale >= number)
 
 
 # --- validity ------------------------------------------------------------------------------------
