@@ -28,7 +28,7 @@ CUTOFF, WIDTH = 0.9, 0.02
 """Anti-alias filter, in Nyquist frequencies: where it halves, standard deviation of its edge."""
 
 _SECTION = 1 << 16  # longer recordings are conditioned in sections of about this many samples
-_STEPS = (*range(1, 17), 18, 20, 21, 22, 24, 25, 27, 28, 30, 32)
+_STEPS: tuple[int, ...] = (*range(1, 17), 18, 20, 21, 22, 24, 25, 27, 28, 30, 32)
 _LARGEST_RATIO = 100_000
 
 
@@ -307,7 +307,7 @@ def _is_smooth(number: int) -> bool:
 @lru_cache(maxsize=256)
 def _smooth_from(number: int) -> int:
     """A length from `number` on that the FFT does fast, one of few, so that gains are shared."""
-    scale = int(2 ** max(number.bit_length() - 5, 0))
+    scale = 1 << max(number.bit_length() - 5, 0)
     return scale * next(step for step in _STEPS if step * scale >= number)
 
 
