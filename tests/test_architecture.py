@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": GROUND,
     "workplace": GROUND | {"contract", "files", "store", "writer"},
     "summary": {"store", "workplace"},
+    "survey": GROUND | {"chunks", "quality", "readers", "store", "workers"},
+    "verdict": {"defects", "leakage", "survey"},
     "plot": GROUND,
     "fetch": GROUND | {"archive", "download", "publishers"},
     "archive": GROUND | {"files"},
@@ -57,7 +59,7 @@ VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
 
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
-TORCH_FREE |= {"chunks", "workers", "workplace", "summary"}
+TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 
