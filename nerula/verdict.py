@@ -154,12 +154,15 @@ def _by_name(sides: Counter[str]) -> list[tuple[str, int]]:
 
 def show(verdict: Verdict, console: Console) -> None:
     """Print what was found, worst first, and what it comes to."""
-    for severity in _ORDER:
-        codes = [code for code in verdict.findings if CATALOGUE[code].severity is severity]
-        for code in sorted(codes, key=lambda code: (-verdict.affected[code], code)):
-            console.print(_group(verdict, code, severity))
-    console.print(_closing(verdict))
-    console.print(Text(f"Next: {_clean(verdict.next)}"), soft_wrap=True)
+    with console.capture() as printed:
+        for severity in _ORDER:
+            codes = [code for code in verdict.findings if CATALOGUE[code].severity is severity]
+            for code in sorted(codes, key=lambda code: (-verdict.affected[code], code)):
+                console.print(_group(verdict, code, severity))
+        console.print(_closing(verdict))
+        console.print(Text(f"Next: {_clean(verdict.next)}"), soft_wrap=True)
+    for line in printed.get().splitlines():
+        console.file.write(f"{line.rstrip()}\n")  # no blanks for whoever copies it
 
 
 def _group(verdict: Verdict, code: str, severity: Severity) -> Padding:
