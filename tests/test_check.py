@@ -27,6 +27,7 @@ from nerula.readers.source import NO_HINTS
 from nerula.store import Store
 from nerula.survey import look
 from nerula.verdict import Verdict, show
+from tests import clinical_files as files
 from tests import layouts, provoke
 
 Capture = pytest.CaptureFixture[str]
@@ -360,6 +361,19 @@ def test_a_duplicate_across_the_split_is_worse_than_one(tmp_path: Path, capsys: 
         split = write_split(tmp_path / "split.csv", sides)
         _, found = document(capsys, tmp_path / "data", split=split)
         assert {finding["code"] for finding in found["findings"]} == {code}
+
+
+def test_the_same_signal_is_recognised_in_every_format(tmp_path: Path, capsys: Capture) -> None:
+    x = files.excerpt(files.TWELVE, 2500)
+    (tmp_path / "a.edf").write_bytes(files.edf(files.edf_signals(files.TWELVE, 2500, 250)))
+    (tmp_path / "b.xml").write_text(files.aecg(files.TWELVE, x))
+    files.save_dicom(files.dicom(files.TWELVE, x), tmp_path / "c.dcm")
+    provoke.muse(tmp_path)
+    provoke.table(tmp_path)
+    provoke.record(tmp_path / "d")
+    _, found = document(capsys, tmp_path)
+    assert {f["code"] for f in found["findings"]} == {"recording-duplicate", "identifier-removed"}
+    assert [f["detail"] for f in of(found, "recording-duplicate")] == ["the same as a"] * 5
 
 
 def test_people_of_different_sources_are_different(tmp_path: Path, capsys: Capture) -> None:
