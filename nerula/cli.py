@@ -3,6 +3,7 @@
 Each verb's module is imported only when that verb is called, so `nerula --help` is immediate.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,13 @@ _VERBS = {
 }
 
 
+_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait sleep: on a busy machine 5 times as fast
+    "THP_MEM_ALLOC_ENABLE": "1",  # huge pages for large tensors: fewer page faults
+}
+"""What torch reads when it is imported, unless the user has set it otherwise."""
+
+
 def build() -> App:
     """Assemble the application."""
     app = App(
@@ -37,6 +45,8 @@ def build() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; anything a user can cause ends in one sentence, never in a traceback."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

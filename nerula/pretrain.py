@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,8 +9,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # before torch: huge pages, fewer page faults
 
 import torch
 from cyclopts import App, Parameter
