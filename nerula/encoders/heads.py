@@ -46,7 +46,7 @@ class VectorProjection(nn.Module):
 
     def vector(self, tokens: Tokens) -> Tensor:
         """The masked vector of NERULA, section 4.2.2: (B, 128)."""
-        values = self.value(tokens.values).squeeze(-1).float() * tokens.valid
+        values: Tensor = self.value(tokens.values).squeeze(-1).float() * tokens.valid
         if values.shape[1] == self.positions:
             return values
         whole: Tensor = nn.functional.interpolate(values.unsqueeze(1), self.positions)
