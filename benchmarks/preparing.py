@@ -19,7 +19,7 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 from benchmarks import Figure, Setting
 from benchmarks.files import write_sample, write_twelve
 from nerula import quality, workers
-from nerula.chunks import first_readable
+from nerula.chunks import Preparation, first_readable
 from nerula.conform import conform
 from nerula.contract import Contract
 from nerula.prepare import Options, make_store
@@ -75,8 +75,8 @@ def _compare(files: Files, setting: Setting) -> Iterator[Figure]:
     yield figure(
         "ours: mark, band-pass, resample", _rate(shape, held, setting), "recordings/s per core"
     )
-    whole = partial(_conformed, source, contract)
-    ours = _rate(whole, many, setting)
+    preparation = Preparation(source, contract, setting.scratch)
+    ours = len(many) * _rate(lambda _: list(preparation.results(many)), [None], setting)
     yield figure("ours: read, mark, band-pass, resample", ours, "recordings/s per core")
     yield figure("ours / theirs", ours / theirs, "x")
     yield from _whole(files, source, entries, setting, theirs)
@@ -109,10 +109,6 @@ def _whole(
 
 def _spread(entries: list[Entry], count: int) -> list[Entry]:
     return entries[:: max(len(entries) // count, 1)][:count]
-
-
-def _conformed(source: Source, contract: Contract, entry: Entry) -> object:
-    return conform(source.read(entry), contract)
 
 
 def _wfdb_scipy(leads: tuple[str, ...] | None, entry: Entry) -> object:

@@ -18,13 +18,22 @@ OLDEST, OLDER = 89, 90.0
 def conform(recording: Recording, contract: Contract) -> Recording:
     """Choose the contract's leads, mark what is no ECG, resample and filter.
 
-    Refuse what then holds no valid sample.
-    A lead that the recording lacks is there afterwards, invalid throughout.
+    Refuse what then holds no valid sample. A lead that the recording lacks is there afterwards,
+    invalid throughout.
     """
-    chosen = quality.mark(_choose(recording, contract))
+    return shape(choose(recording, contract), contract)
+
+
+def choose(recording: Recording, contract: Contract) -> Recording:
+    """First half: the contract's leads, as far as they are there, with what is no ECG invalid."""
+    return quality.mark(_of_contract(recording, contract))
+
+
+def shape(chosen: Recording, contract: Contract) -> Recording:
+    """Second half: at the contract's rate, in its band, with all of its leads."""
     x, valid = signal.condition(chosen.x, chosen.valid, chosen.rate, contract.rate, contract.band)
     if not valid.any():
-        raise refuse("signal-all-invalid", recording.path)
+        raise refuse("signal-all-invalid", chosen.path)
     if chosen.leads != contract.leads:
         x, valid = (_spread(rows, chosen.leads, contract.leads) for rows in (x, valid))
     age, findings = _age(chosen)
@@ -39,7 +48,7 @@ def conform(recording: Recording, contract: Contract) -> Recording:
     )
 
 
-def _choose(recording: Recording, contract: Contract) -> Recording:
+def _of_contract(recording: Recording, contract: Contract) -> Recording:
     """Keep the contract's leads, in its order, as far as the recording has them."""
     if recording.leads == contract.leads:
         leads = contract.leads
