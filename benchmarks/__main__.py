@@ -20,6 +20,7 @@ from rich.table import Table
 
 import benchmarks
 from benchmarks import Figure, Setting
+from nerula import cli
 from nerula.files import write_whole
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,8 @@ def main() -> None:
     """Read the command line and run."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before NumPy is imported: figures are per core
+    for name, value in cli.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     known = sorted(_modules())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", default=known, help=f"of {', '.join(known)}")

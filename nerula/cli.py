@@ -23,7 +23,7 @@ _VERBS = {
 }
 
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait sleep: on a busy machine 5 times as fast
     "THP_MEM_ALLOC_ENABLE": "1",  # huge pages for large tensors: fewer page faults
 }
@@ -45,7 +45,7 @@ def build() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; anything a user can cause ends in one sentence, never in a traceback."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words

@@ -10,6 +10,7 @@ import torch
 
 from nerula.errors import UsageError
 from nerula.options import Options
+from nerula.workers import keep_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Machine:
     def enter(self, local: int = 0) -> torch.device:
         """Set the process up: threads, and algorithms that give the same bits every time."""
         torch.set_num_threads(self.threads)
+        keep_memory()
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
