@@ -42,11 +42,21 @@ SHOWN = 5
 """How many wrong tensors an error names."""
 
 
-def load(name: Path | str, *, device: str = "cpu", method: type[Method] | None = None) -> Model:
+def load(
+    name: Path | str,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    method: type[Method] | None = None,
+) -> Model:
     """Load a model: its folder, a run's folder, or the name of one that Nerula brings along.
 
+    `precision` "bf16" computes matrix products in bfloat16: about twice as fast where the
+    processor has instructions for it, with embeddings that agree to two or three digits.
     `method` is the class of a method of your own: a model's config never imports code by itself.
     """
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"There is no precision {precision!r}.", "Choose fp32 or bf16.")
     folder = _found(name)
     config = Config.read(folder)
     kind, arguments = _kind(folder, config, method)
@@ -63,6 +73,7 @@ def load(name: Path | str, *, device: str = "cpu", method: type[Method] | None =
     built.load_state_dict(tensors)
     model = Model(built.to(device), config.contract, config.window, config)
     _recognise(folder, model, config)
+    model.bf16 = precision == "bf16"
     return model
 
 

@@ -1,5 +1,6 @@
 """Display: what a person sees of a training, on a terminal or in a log file."""
 
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -7,12 +8,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+LINE_SECONDS = 60.0
+"""How long a log file may stay silent."""
+
 
 class Display:
-    """A progress bar on a terminal, a line per epoch elsewhere; a collapse is shouted."""
+    """A progress bar on a terminal, lines elsewhere; a collapse is shouted."""
 
     def __init__(self, console: Console, steps: int, done: int) -> None:
-        self._console, self._shouted = console, False
+        self._console, self._shouted, self._steps = console, False, steps
+        self._printed = time.monotonic()
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -45,9 +50,16 @@ class Display:
         self._progress.update(
             self._task, completed=last["step"], epoch=last["epoch"] + 1, text=text
         )
-        for row in rows:
-            if "embedding_rank" in row:
-                self._epoch(row)
+        ended = [row for row in rows if "embedding_rank" in row]
+        for row in ended:
+            self._epoch(row)
+        now = time.monotonic()
+        if not self._console.is_terminal and not ended and now - self._printed > LINE_SECONDS:
+            self._print(f"step {last['step']} of {self._steps}  {text}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+        self._printed = time.monotonic()
 
     def _epoch(self, row: dict[str, Any]) -> None:
         """Print a line at the end of an epoch."""
@@ -57,12 +69,10 @@ class Display:
             for name, value in row.items()
             if name not in own and not name.startswith("embedding")
         )
-        self._console.print(
+        self._print(
             f"epoch {row['epoch'] + 1}  loss {row['loss']:.4f}  [dim]{escape(parts)}[/]  "
             f"embeddings: rank {row['embedding_rank']:.1f}, spread {row['embedding_spread']:.3f}  "
-            f"{row['recordings_per_second']:.0f} recordings/s",
-            highlight=False,
-            soft_wrap=True,
+            f"{row['recordings_per_second']:.0f} recordings/s"
         )
         if row.get("collapsed") and not self._shouted:
             self._shouted = True

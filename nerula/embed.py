@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -36,6 +36,7 @@ def embed(
     lead: str | None = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
     device: str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
     source_rate: float | None = None,
     source_unit: str | None = None,
     source_leads: str | None = None,
@@ -61,6 +62,9 @@ def embed(
         What the source is, such as "ptbxl" or "edf", where its content does not tell.
     device
         cpu, or cuda.
+    precision
+        bf16 is about twice as fast where the processor has instructions for it, and agrees with
+        fp32 to two or three digits.
     source_rate
         Samples per second of files that do not say.
     source_unit
@@ -75,7 +79,7 @@ def embed(
 
     if out.suffix not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
-    loaded = bundle.load(model, device=device)
+    loaded = bundle.load(model, device=device, precision=precision)
     contract = loaded.contract
     if (source / INDEX).exists():
         store = Store.open(source)

@@ -44,10 +44,16 @@ class Model:
     """A trained encoder: `nerula.load` makes it."""
 
     def __init__(
-        self, method: Method, contract: Contract, window: int, config: Config | None = None
+        self,
+        method: Method,
+        contract: Contract,
+        window: int,
+        config: Config | None = None,
+        *,
+        bf16: bool = False,
     ) -> None:
         self.method = method.eval()
-        self.contract, self.window, self.config = contract, window, config
+        self.contract, self.window, self.config, self.bf16 = contract, window, config, bf16
         self._device = next(method.parameters()).device
 
     def __repr__(self) -> str:
@@ -211,13 +217,14 @@ class Model:
     ) -> Array:
         """Apply one of the method's functions to (windows, leads, time), a batch at a time."""
         batches = (slice(start, start + BATCH) for start in range(0, len(x), BATCH))
-        parts = [
-            function(
-                torch.from_numpy(x[batch]).to(self._device),
-                torch.from_numpy(valid[batch]).to(self._device),
-            )
-            for batch in batches
-        ]
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bf16):
+            parts = [
+                function(
+                    torch.from_numpy(x[batch]).to(self._device),
+                    torch.from_numpy(valid[batch]).to(self._device),
+                )
+                for batch in batches
+            ]
         result: Array = torch.cat(parts).float().cpu().numpy()
         return result
 

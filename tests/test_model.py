@@ -420,6 +420,15 @@ def test_half_precision_halves_the_file_and_hardly_changes_the_embedding(
     assert cosine(half.embed(ecg[:16], 100), model.embed(ecg[:16], 100)).min() > 0.9999
 
 
+def test_bf16_gives_nearly_the_same(folder: Path, model: Model, ecg: NDArray[np.float32]) -> None:
+    fast = nerula.load(folder, precision="bf16")
+    z, exact = fast.embed(ecg[:16], 100), model.embed(ecg[:16], 100)
+    assert cosine(z, exact).min() > 0.9995
+    assert not (z == exact).all()
+    with pytest.raises(UsageError, match="fp32 or bf16"):
+        nerula.load(folder, precision="fp8")
+
+
 def test_digest_sees_names_shapes_and_types() -> None:
     a = torch.arange(6.0)
     seen = {
