@@ -153,11 +153,16 @@ def _kind(
             "If you trust it: nerula.load(..., method=TheClass).",
         )
     kind = method or find(config.method)
-    differing = set(inspect.signature(kind).parameters) ^ set(config.arguments)
-    if differing:
-        names = ", ".join(sorted(differing))
-        raise NerulaError(f"{folder / CONFIG}: arguments missing or unknown: {names}.")
-    arguments = {name: _frozen(value) for name, value in config.arguments.items()}
+    known = inspect.signature(kind).parameters
+    if unknown := set(config.arguments) - set(known):
+        names = ", ".join(sorted(unknown))
+        raise NerulaError(
+            f"{folder / CONFIG}: {config.method} has no arguments {names}.",
+            f"The model was written by Nerula {config.nerula}; this is {__version__}.",
+        )
+    # What an older Nerula did not know has its default; the fingerprint tells if that is wrong.
+    arguments = {name: one.default for name, one in known.items()}
+    arguments |= {name: _frozen(value) for name, value in config.arguments.items()}
     for name, value in arguments.items():
         if isinstance(value, int) and abs(value) > LARGEST:
             raise NerulaError(f"{folder / CONFIG}: {name} = {value} cannot be meant.")

@@ -361,7 +361,8 @@ def test_altered_tensors_are_refused_by_name(
         ("fingerprint", [0.0] * 32, "another embedding for the probe"),
         ("fingerprint", [1.0], "fingerprint cannot be meant"),
         ("contract", {"leads": ["II"]}, "contract"),
-        ("arguments", {"width": 32}, "missing or unknown"),
+        ("arguments", {"widht": 32}, "no arguments widht"),
+        ("arguments", {"width": 32}, "is not what its config describes"),
     ],
 )
 def test_altered_configs_are_refused_by_name(
