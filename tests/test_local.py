@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from nerula.augment import patch_masks
 from nerula.encoders import Encoder
-from nerula.encoders.attention import block_length, full_attention, window_attention, window_bias
+from nerula.encoders.attention import (
+    block_length,
+    full_attention,
+    rotate,
+    window_attention,
+    window_bias,
+)
 from nerula.encoders.local import Convolution, LocalDecoder, LocalEncoder
 from nerula.encoders.pool import pool
 from nerula.encoders.resnet import ResNet
@@ -125,6 +131,21 @@ def test_convolution_is_conv1d(kernel: int, stride: int, groups: int) -> None:
     expected = theirs(x.transpose(1, 2)).transpose(1, 2)
     assert expected.shape[1] == -(-101 // stride)
     assert torch.allclose(ours(x), expected, atol=1e-6)
+
+
+def test_rotated_scores_depend_on_distance_alone() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 8)
+    qkv = torch.cat([query, key, value]).expand(1, 300, 24)
+    turned = rotate(qkv, 2, period=64)
+    assert torch.equal(turned[..., 16:], qkv[..., 16:])
+    one, two = turned[0, :, :8].view(-1, 2, 4), turned[0, :, 8:16].view(-1, 2, 4)
+    scores = torch.einsum("shd,thd->hst", one, two)
+    for distance in range(-20, 21):
+        same = scores.diagonal(distance, 1, 2)
+        assert torch.allclose(same, same[:, :1].expand_as(same), atol=1e-4)
+    by_distance = scores[0, 150, 130:171]
+    assert by_distance.std() > 0.1
 
 
 # --- masks -------------------------------------------------------------------------------------

@@ -322,6 +322,16 @@ def test_embeddings_of_a_long_recording_are_those_of_its_pieces_pooled() -> None
         assert torch.allclose(method.embed(x, valid), whole, atol=1e-4)
 
 
+def test_a_long_recording_is_filled_in_pieces_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = small().eval()
+    x = ecg(2, time=5000)[:, 0]
+    valid = patch_masks(2, 5000, torch.Generator().manual_seed(0), patches=(40, 50)).unsqueeze(1)
+    with torch.no_grad():
+        whole = method.reconstruct(x, valid)
+        monkeypatch.setattr("nerula.methods.nerula.PIECE", 1024)
+        assert torch.allclose(method.reconstruct(x, valid), whole, atol=1e-5)
+
+
 def test_amplitude_reaches_the_embedding_whatever_the_scaling() -> None:
     x = ecg(4)[:, 0]
     valid = torch.ones_like(x, dtype=torch.bool)

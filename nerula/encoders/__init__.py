@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+PIECE = 65_536
+"""Samples of a long signal that are encoded at a time."""
+
 
 class Tokens(NamedTuple):
     """What an encoder says about a signal, one token for every `stride` samples."""
@@ -45,21 +48,30 @@ class Encoder(nn.Module, ABC):
         tokens: Tokens = self(x, valid)
         return tokens
 
-    def pieces(self, x: Tensor, valid: Tensor, length: int = 65_536) -> Iterator[Tokens]:
+    def pieces(self, x: Tensor, valid: Tensor, length: int = PIECE) -> Iterator[Tokens]:
         """Encode any length in bounded memory: the tokens of the whole, piece by piece.
 
         Each piece is encoded with as much of its surroundings as its tokens can see, so joining
         the pieces gives the tokens of the signal in one piece.
         """
-        time = x.shape[-1]
-        if self.context is None or time <= length:
-            yield self(x, valid)
-            return
-        step = max(1, length // self.grid) * self.grid
-        halo = -(-self.context // self.grid) * self.grid
-        for start in range(0, time, step):
-            left = max(0, start - halo)
-            window = slice(left, start + step + halo)
+        for window, keep in overlapping(x.shape[-1], length, self.context, self.grid):
             values, seen = self(x[..., window], valid[..., window])
-            keep = slice((start - left) // self.stride, (start - left + step) // self.stride)
-            yield Tokens(values[:, keep], seen[:, keep])
+            part = slice(keep.start // self.stride, keep.stop // self.stride)
+            yield Tokens(values[:, part], seen[:, part])
+
+
+def overlapping(
+    time: int, length: int, context: int | None, grid: int
+) -> Iterator[tuple[slice, slice]]:
+    """Cut a long signal: windows to compute, and the part of each that sees all it can see.
+
+    The parts are `length` long and follow one another; windows begin at multiples of `grid` and
+    go beyond their part by `context`. Where that is None there is one window.
+    """
+    if context is None or time <= length:
+        yield slice(0, time), slice(0, -(-time // grid) * grid)
+        return
+    step, halo = max(1, length // grid) * grid, -(-context // grid) * grid
+    for start in range(0, time, step):
+        left = max(0, start - halo)
+        yield slice(left, start + step + halo), slice(start - left, start - left + step)

@@ -46,6 +46,24 @@ def window_attention(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
     return mixed
 
 
+def rotate(qkv: Tensor, heads: int, period: int) -> Tensor:
+    """Turn queries and keys by their position, so that scores depend on distance (Su et al. 2021).
+
+    All angles come back after `period` positions: there is no origin, and no last position.
+    """
+    batch, time, width = qkv.shape
+    size = width // (3 * heads)
+    half = size // 2
+    turns = torch.arange(1, half + 1, device=qkv.device) / period
+    place = torch.arange(time, device=qkv.device) % period
+    angle = 2 * math.pi * place.unsqueeze(1) * turns
+    cosine, sine = angle.cos().unsqueeze(1).to(qkv.dtype), angle.sin().unsqueeze(1).to(qkv.dtype)
+    rest = 2 * width // 3
+    one, two = qkv[..., :rest].reshape(batch, time, 2 * heads, 2, half).unbind(-2)
+    turned = torch.cat([one * cosine - two * sine, one * sine + two * cosine], dim=-1)
+    return torch.cat([turned.flatten(2), qkv[..., rest:]], dim=-1)
+
+
 def full_attention(qkv: Tensor, label: Tensor, heads: int) -> Tensor:
     """Attend to every position of the same label: (B, T, 3 * width) to (B, T, width)."""
     batch, time, width = qkv.shape

@@ -26,6 +26,7 @@ from nerula.encoders import Encoder, Tokens
 from nerula.encoders.attention import (
     block_length,
     full_attention,
+    rotate,
     window_attention,
     window_bias,
 )
@@ -122,14 +123,21 @@ class Block(nn.Module):
     """Pre-norm transformer block: a k3 convolution before q, k and v, and windowed attention.
 
     With stride 2 the convolution halves the length, and so does max-pooling on the skip.
-    `reach` 0 attends to everything.
+    `reach` 0 attends to everything; `rotary` tells distances apart.
     """
 
     def __init__(
-        self, width: int, heads: int, reach: int, stride: int = 1, expansion: int = 4
+        self,
+        width: int,
+        heads: int,
+        reach: int,
+        stride: int = 1,
+        *,
+        expansion: int = 4,
+        rotary: bool = False,
     ) -> None:
         super().__init__()
-        self.heads, self.reach, self.stride = heads, reach, stride
+        self.heads, self.reach, self.stride, self.rotary = heads, reach, stride, rotary
         self.norm = nn.LayerNorm(width, bias=False)
         self.local = Convolution(width, width, 3, stride, groups=width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -144,6 +152,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, before: Level, level: Level) -> Tensor:
         """Apply to (B, T, width), from the level of `x` to the level of the result."""
         qkv = self.qkv(level.together(self.local(before.apart(self.norm(x)))))
+        if self.rotary:
+            qkv = rotate(qkv, self.heads, 2 * block_length(self.reach))
         if self.reach:
             mixed = window_attention(qkv, level.bias(self.reach, qkv.dtype), self.heads)
         else:
@@ -190,7 +200,7 @@ class LocalEncoder(Encoder):
         if channels[-1] != width:
             self.widen = nn.Linear(channels[-1], width, bias=False)
         self.blocks = nn.ModuleList(
-            Block(width, heads, reach, stride, expansion) for reach, stride in blocks
+            Block(width, heads, reach, stride, expansion=expansion) for reach, stride in blocks
         )
         self.norm = nn.LayerNorm(width, bias=False)
         self.width = width
@@ -200,7 +210,7 @@ class LocalEncoder(Encoder):
         for reach, stride in blocks:
             self._see(1, stride)
             self._see(reach or None, 1)
-        self.grid = self.stride * max(block_length(reach) for reach, _ in blocks)
+        self.grid = self.stride * max((block_length(reach) for reach, _ in blocks), default=1)
 
     def _see(self, reach: int | None, stride: int) -> None:
         """Account for a layer in what the encoder's tokens can see."""
@@ -248,9 +258,12 @@ class LocalEncoder(Encoder):
 
 
 class LocalDecoder(nn.Module):
-    """Tokens back to a signal: a learned token where nothing was seen, blocks, overlapping taps.
+    """Tokens back to a signal: a learned token where nothing was seen, blocks, a convolution.
 
-    Each token writes three times its stride, added up where they overlap.
+    Learned tokens are all alike, so these blocks are told distances. The convolution over three
+    tokens gives `stride` samples for each.
+
+    `context` and `grid` are those of `Encoder`, in samples.
     """
 
     def __init__(
@@ -267,15 +280,20 @@ class LocalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.leads, self.block = leads, block_length(reach)
+        self.context = (depth * (1 + reach) + 1) * stride
+        self.grid = 2 * self.block * stride
         self.enter = nn.Identity() if inputs == width else nn.Linear(inputs, width, bias=False)
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
-        self.blocks = nn.ModuleList(Block(width, heads, reach, 1, expansion) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, reach, expansion=expansion, rotary=True) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.taps = Convolution(width, leads * stride, 3)
 
     def forward(self, tokens: Tokens, time: int) -> Tensor:
         """Decode to (B, L, time)."""
-        h = torch.where(tokens.valid.unsqueeze(-1), self.enter(tokens.values), self.hidden)
+        h = self.enter(tokens.values)
+        h = torch.where(tokens.valid.unsqueeze(-1), h, self.hidden.to(h.dtype))
         length = h.shape[1]
         h = F.pad(h, (0, 0, 0, -length % self.block))
         there = torch.arange(h.shape[1], device=h.device) < length

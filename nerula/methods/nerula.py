@@ -1,5 +1,6 @@
 """NERULA: a dual-pathway self-supervised learning framework for ECG (Manimaran et al. 2024)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nerula.augment import augment, patch_masks
-from nerula.encoders import Encoder, Tokens
+from nerula.encoders import PIECE, Encoder, Tokens, overlapping
 from nerula.encoders.heads import PooledProjection, Target, VectorProjection, mlp
 from nerula.encoders.local import LocalDecoder, LocalEncoder
 from nerula.encoders.pool import POOLINGS, pool
@@ -193,13 +194,19 @@ class Nerula(Method):
         return pool(self.encoder.pieces(scaled.x, scaled.visible), self.pooling)
 
     def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Fill what is invalid from everything that is valid, in mV."""
+        """Fill what is invalid from all that is valid, in mV; any length, in bounded memory."""
         if self.decoder is None:
             raise UsageError("This model was trained without its reconstruction path.")
         scaled = scale(x, valid, self.normalise, self.unit)
-        tokens = self.encoder(scaled.x, scaled.visible)
-        rebuilt = self.decoder(tokens, x.shape[-1]).float()
-        return torch.where(valid, x, scaled.out(rebuilt))
+        context = self.encoder.context
+        reach = None if context is None else context + self.decoder.context
+        grid = math.lcm(self.encoder.grid, self.decoder.grid)
+        pieces = []
+        for window, keep in overlapping(x.shape[-1], PIECE, reach, grid):
+            seen = scaled.x[..., window], scaled.visible[..., window]
+            rebuilt = self.decoder(self.encoder(*seen), seen[0].shape[-1])
+            pieces.append(rebuilt[..., keep].float())
+        return torch.where(valid, x, scaled.out(torch.cat(pieces, dim=-1)))
 
     def after_step(self, progress: float) -> None:
         """Move the target towards the online network, from rate `ema` to 1 along a cosine."""
