@@ -52,7 +52,10 @@ class Machine:
         if device.type != "cuda":
             return device
         if not torch.cuda.is_available():
-            raise UsageError(f"There is no {self.device} here.", "Give --device cpu.")
+            raise UsageError(
+                f"There is no {self.device} here.",
+                "A run that began on one cannot go on elsewhere; start another with --device cpu.",
+            )
         device = torch.device("cuda", local if device.index is None else device.index)
         torch.cuda.set_device(device)
         return device

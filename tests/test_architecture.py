@@ -16,7 +16,6 @@ GROUND = {"defects", "errors", "recording"}
 NUMERIC = GROUND | {"readers", "sample", "signal", "einthoven", "faults"}
 NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer", "conform"}
 LEARNING = {"augment", "loss", "encoders", "method", "methods"}
-MODEL = NUMERIC | LEARNING | {"run", "model", "cards", "weights", "schema"}
 
 # A room may import what it lists, and itself. A room is a module or a folder of the package.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -53,6 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoders": {"augment"},
     "method": set(),
     "methods": {"errors", "augment", "loss", "encoders", "method"},
+    "options": {"errors"},
+    "ranks": set(),
+    "machine": {"errors", "options", "workers"},
+    "batches": {"errors", "method", "options", "store"},
+    "run": {"errors", "files"},
+    "train": {"batches", "errors", "loss", "method", "options", "ranks", "run"},
+    "display": set(),
+    "schema": {"contract", "errors", "files"},
+    "cards": {"schema"},
+    "model": NUMERIC | {"method", "schema"},
+    "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
     "cli": {"__init__", "errors", "defects"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
@@ -60,6 +70,7 @@ VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
+TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

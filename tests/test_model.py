@@ -91,7 +91,7 @@ def test_a_batch_is_the_same_as_one_at_a_time(model: Model, ecg: NDArray[np.floa
     count = 2 * BATCH + 3
     together = model.embed(ecg[:count], 100)
     alone = np.stack([model.embed(one, 100) for one in ecg[:count]])
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6 * np.abs(alone).max())
 
 
 def test_neighbours_change_nothing(model: Model, ecg: NDArray[np.float32]) -> None:

@@ -320,6 +320,29 @@ def test_lists_are_written_with_commas(capsys: pytest.CaptureFixture[str]) -> No
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_the_machine_is_decided_once_and_kept(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = QUICK | {"precision": "auto", "epochs": 1}
+    monkeypatch.setattr("nerula.machine._has_bf16", lambda device: device == "cpu")
+    pretrain(NAME, store, tmp_path / "run", **auto, trouble="term")
+    monkeypatch.setattr("nerula.machine._has_bf16", lambda device: False)
+    assert pretrain(NAME, store, tmp_path / "run", **auto, trouble="term") == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["machine"] == {"device": "cpu", "precision": "bf16", "threads": 1}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without an accelerator")
+def test_what_the_machine_cannot_is_refused(store: Path, tmp_path: Path) -> None:
+    for wrong, message in (
+        ({"device": "cuda"}, "no cuda here"),
+        ({"device": "abacus"}, "no device 'abacus'"),
+        ({"precision": "fp8"}, "fp8 is unknown"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            pretrain(NAME, store, tmp_path / "run", **QUICK | wrong)
+
+
 # --- batches ---------------------------------------------------------------------------------
 
 
