@@ -68,15 +68,16 @@ class Batches:
         self.index = np.flatnonzero(
             chosen_folds(store.column("fold"), options.folds)
             & (self._lengths > (needs.segments - 0.5) * self.window)
+            & has_leads(store, self.leads)
         )
         self._subject = subject_numbers(store.column("subject"))
         self.per_epoch = len(self.index) // self.batch
         self.steps = options.epochs * self.per_epoch
         if not self.steps:
             raise UsageError(
-                f"{len(self.index)} of {len(store)} recordings are in folds {options.folds} and "
-                f"fill {needs.segments} windows of {options.window:g} s at least by half: nothing "
-                f"to train for {options.epochs} epochs in batches of {self.batch}.",
+                f"{len(self.index)} of {len(store)} recordings are in folds {options.folds}, have "
+                f"the leads and fill {needs.segments} windows of {options.window:g} s at least by "
+                f"half: nothing to train for {options.epochs} epochs in batches of {self.batch}.",
                 "Choose a smaller --batch, a shorter --window or other --folds.",
             )
         self._gather = OnDevice(store, device) if fits(store, device) else FromStore(store, device)
@@ -121,6 +122,13 @@ def chosen_folds(fold: NDArray[np.object_], folds: str) -> NDArray[np.bool_]:
             raise UsageError(f"--folds {folds!r} is not understood.", "Write 1-8, 1,3 or all.")
         names |= {str(number) for number in range(int(first), int(last or first) + 1)}
     return np.array([name is None or name in names for name in fold], bool)
+
+
+def has_leads(store: Store, leads: Sequence[str]) -> NDArray[np.bool_]:
+    """Which recordings have all of these leads, at least in part."""
+    if len(store.contract.leads) == 1:
+        return np.ones(len(store), bool)
+    return np.array([set(leads) <= set(held) for held in store.column("leads")], bool)
 
 
 def subject_numbers(subject: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nerula.recording import Recording
 
 RELIABLE = 1.2
-"""Seconds. Of longer gaps mostly the rhythm is known, not the beats: see docs/imputing.md."""
+"""Seconds. Of longer gaps the rhythm may be known, the beats in them are not."""
 SHOWN = 10.0
 """Seconds of a long recording that the picture shows, around its longest gap."""
 

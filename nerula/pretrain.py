@@ -19,7 +19,7 @@ from nerula import __version__
 from nerula.batches import Batches
 from nerula.bundle import save
 from nerula.display import Display
-from nerula.errors import NerulaError
+from nerula.errors import NerulaError, UsageError
 from nerula.machine import Machine
 from nerula.methods import METHODS, find
 from nerula.options import command_line, split
@@ -45,9 +45,7 @@ def pretrain(
     leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
     if "leads" in arguments:
         arguments["leads"] = len(leads)
-    machine = Machine.chosen(loop)
-    if (run / CONFIG).exists():
-        machine = Machine(**read_json(run / CONFIG)["machine"])
+    machine = _kept_machine(run) or Machine.chosen(loop)
     ranks = Ranks.join(machine.device)
     try:
         device = machine.enter(ranks.local)
@@ -90,6 +88,16 @@ def pretrain(
             return 0
     finally:
         ranks.leave()
+
+
+def _kept_machine(run: Path) -> Machine | None:
+    """What an earlier start decided."""
+    if not (run / CONFIG).exists():
+        return None
+    try:
+        return Machine(**read_json(run / CONFIG)["machine"])
+    except (KeyError, TypeError):
+        raise UsageError(f"{run} is not the folder of a run.", "Name a new one.") from None
 
 
 def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:

@@ -34,7 +34,6 @@ SETTLED, LEAST_RANK, LEAST_SPREAD = 0.1, 1.5, 0.01
 """After this share of the training, embeddings of less rank or spread count as collapsed."""
 FLUSH_SECONDS = 1.0
 
-
 Show = Callable[[list[dict[str, Any]]], None]
 """What shows the newest lines of metrics.jsonl to a person."""
 

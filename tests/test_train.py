@@ -17,14 +17,17 @@ from nerula import run as runs
 from nerula import sample, train
 from nerula.batches import Batches, FromStore, OnDevice, chosen_folds, subject_numbers
 from nerula.cli import main
+from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
 from nerula.method import Needs
 from nerula.options import Options, split
 from nerula.prepare import Options as Preparation
 from nerula.prepare import make_store
 from nerula.pretrain import STOPPED, pretrain
+from nerula.recording import Recording
 from nerula.run import Run, newest, read_tensors, write_tensors
 from nerula.store import Store
+from nerula.writer import StoreWriter
 from tests.tiny import NAME, Tiny
 
 ONE = Needs()
@@ -424,6 +427,34 @@ def test_leads_are_checked_against_store_and_method(store: Path) -> None:
         Batches(Store.open(store), ONE, Options(), torch.device("cpu"), leads=("V1",))
     with pytest.raises(UsageError, match="wants 2 leads"):
         batches(Store.open(store), Needs(leads=2))
+
+
+def test_recordings_without_a_lead_are_left_out(tmp_path: Path) -> None:
+    """Of two leads; every third recording lacks V1."""
+    x = sample.load().x[:30, 0]
+    with StoreWriter(tmp_path / "store", Contract(("II", "V1"), 100.0)) as writer:
+        for i in range(30):
+            both = np.stack([x[i], x[29 - i]])
+            valid = np.ones(both.shape, bool)
+            valid[1] = i % 3 > 0
+            writer.add(Recording(str(i), both, 100.0, ("II", "V1"), valid))
+    data, device = Store.open(tmp_path / "store"), torch.device("cpu")
+    options = Options(batch=8)
+    both = Batches(data, Needs(leads=2), options, device)
+    assert both.index.tolist() == [i for i in range(30) if i % 3]
+    alone = Batches(data, ONE, options, device, leads=("II",))
+    assert len(alone.index) == 30
+    first = alone.at(0)
+    assert first.x.shape == (8, 1, 1, 1024)
+    second = Batches(data, ONE, options, device, leads=("V1",))
+    rows = both.windows(both.index[:3], np.zeros(3, np.int64))
+    assert torch.equal(rows.x[:, :, 1:], second.windows(both.index[:3], np.zeros(3, np.int64)).x)
+
+
+def test_a_foreign_folder_is_no_run(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        pretrain(NAME, store, tmp_path, **QUICK)
 
 
 def test_folds() -> None:
