@@ -69,9 +69,9 @@ def _learn(console: Console, place: Path, folder: Path, epochs: int) -> list[Pat
     from nerula.store import Store
 
     run, out = folder / "run", folder / "embeddings.npy"
-    options = f"--epochs {epochs} --batch 32 --decoder-depth 1"
+    options = f"--epochs {epochs} --batch 32"
     _say(console, 3, "Learn without labels", f"nerula pretrain nerula {place} {run} {options}")
-    pretrain("nerula", place, run, epochs=epochs, batch=32, decoder_depth=1)
+    pretrain("nerula", place, run, epochs=epochs, batch=32)
 
     _say(console, 4, "Embed every recording", f"nerula embed {run} {place} {out}")
     embed(str(run), place, out)

@@ -82,6 +82,7 @@ class Nerula(Method):
             "separable": True,
             "widening": 2,
             "blocks": ((9, 1),) * 7 + ((0, 1),) * 3,
+            "decoder_depth": 2,
         },
     }
 
@@ -105,21 +106,21 @@ class Nerula(Method):
         recon_weight: float = 10.0,
         both_views: bool = False,
         huber_delta: float = 1.0,
-        pooling: str = "mean",
+        pooling: str = "stats",
         normalise: str = "scale",
         unit: float = 0.2,
         leads: int = 1,
         encoder: str = "local",
         width: int = 128,
         heads: int = 4,
-        stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 1)),
+        stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 2)),
         kernel: int = 9,
         separable: bool = False,
         widening: int = 0,
-        blocks: Sequence[Sequence[int]] = ((9, 1), (9, 1), (9, 2), (9, 1), (9, 1)),
+        blocks: Sequence[Sequence[int]] = ((9, 1), (9, 1), (9, 1), (9, 1)),
         resnet_widths: Sequence[int] = (64, 64, 64, 64),
         decoder_width: int = 128,
-        decoder_depth: int = 2,
+        decoder_depth: int = 1,
         decoder_reach: int = 16,
     ) -> None:
         super().__init__()
