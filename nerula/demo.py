@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("NORM", "AFIB", "CLBBB", "PVC")
 """Statements of which the demo draws one recording each."""
-HIDDEN = ((1.2, 1.8), (4.0, 5.0), (7.0, 8.5))
+HIDDEN = ((1.2, 1.45), (2.9, 3.2), (4.6, 4.9), (6.4, 6.8), (8.3, 8.6))
 """Stretches in seconds that it hides and fills again."""
 
 

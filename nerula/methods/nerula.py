@@ -106,7 +106,7 @@ class Nerula(Method):
         recon_weight: float = 10.0,
         both_views: bool = False,
         huber_delta: float = 1.0,
-        pooling: str = "stats",
+        pooling: str = "mean",
         normalise: str = "scale",
         unit: float = 0.2,
         leads: int = 1,
