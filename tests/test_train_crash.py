@@ -131,7 +131,8 @@ def test_two_ranks_train_continue_and_agree(store: Path, tmp_path: Path) -> None
         for _ in range(3):
             words = [*command, str(run), *options, *more]
             done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
-            if state(run).get("status") == "finished":
+            # on a busy machine torchrun itself may not come up: that start left no run behind
+            if (run / "run.json").exists() and state(run).get("status") == "finished":
                 break
         assert done.returncode == 0, done.stderr
     assert same_end(tmp_path / "one", tmp_path / "two")
