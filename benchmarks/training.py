@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Figure, Setting
 from nerula import sample
+from nerula.augment import patch_masks
 from nerula.batches import Batches
 from nerula.contract import Contract
 from nerula.machine import Machine
@@ -46,6 +47,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
         for precision in ("fp32", "bf16"):
             yield from _training(store, Machine("cpu", precision, threads), setting)
         yield from _embedding(Machine("cpu", "fp32", threads), setting)
+        yield from _masks(threads, setting)
     yield from _growth(setting)
     yield from _loop(store, setting)
     if torch.cuda.is_available():
@@ -53,6 +55,16 @@ def measure(setting: Setting) -> Iterator[Figure]:
         yield from _epochs(store)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     yield Figure("memory", "largest resident size of all of this", peak, "MB")
+
+
+def _masks(threads: int, setting: Setting) -> Iterator[Figure]:
+    """A thousand patch masks of a thousand samples, drawn for a whole batch at once."""
+    machine = Machine("cpu", "fp32", threads)
+    device = machine.enter()
+    generator = torch.Generator(device).manual_seed(0)
+    seconds = best(lambda: patch_masks(1000, 1000, generator), device, 5 if setting.quick else 30)
+    yield Figure(f"training NERULA on {_place(machine)}, fp32",
+                 "a thousand patch masks of a thousand samples", 1e3 * seconds, "ms")  # fmt: skip
 
 
 def _training(store: Store, machine: Machine, setting: Setting) -> Iterator[Figure]:

@@ -156,8 +156,8 @@ def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
 # --- the document ------------------------------------------------------------------------------
 
 
-def test_the_document(ward: Path, capsys: Capture) -> None:
-    os.chdir(ward.parent)
+def test_the_document(ward: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ward.parent)
     code, found = document(capsys, Path("ward"))
     assert code == 0
     assert (found["format"], found["version"], found["paths"]) == ("nerula-check", 1, ["ward"])

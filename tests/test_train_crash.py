@@ -20,6 +20,8 @@ from nerula.run import checkpoints, newest, read_tensors
 from tests.test_train import rows, same_end, state
 from tests.tiny import NAME
 
+ROOT = Path(__file__).parents[1]
+
 OPTIONS = {"epochs": 2, "batch": 16, "threads": 1, "precision": "fp32", "checkpoint_steps": 1}
 
 
@@ -130,7 +132,9 @@ def test_two_ranks_train_continue_and_agree(store: Path, tmp_path: Path) -> None
         run = tmp_path / name
         for _ in range(3):
             words = [*command, str(run), *options, *more]
-            done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                words, check=False, capture_output=True, text=True, timeout=120, cwd=ROOT
+            )
             # on a busy machine torchrun itself may not come up: that start left no run behind
             if (run / "run.json").exists() and state(run).get("status") == "finished":
                 break
