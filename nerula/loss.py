@@ -1,7 +1,9 @@
 """Losses, and the two numbers that show a collapse. All of them compute in float32."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 
@@ -36,3 +38,82 @@ def effective_rank(z: Tensor) -> Tensor:
     covariance = centred.T @ centred
     trace = covariance.diagonal().sum()
     return trace.square() / covariance.square().sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
+    """Normalised temperature-scaled cross-entropy (Chen et al. 2020, equation 1).
+
+    Each of the 2 B embeddings (B, D) has to find its other view among the 2 B - 1 others, of all
+    ranks.
+    """
+    a, b = _unit(first), _unit(second)
+    keys = torch.cat([_gathered(a), _gathered(b)])
+    anchor = torch.arange(len(a), device=a.device) + _rank() * len(a)
+    half = len(keys) // 2
+    own = torch.cat([anchor, anchor + half])
+    logits = _scores(torch.cat([a, b]), keys, temperature)
+    logits = logits.scatter(1, own.unsqueeze(1), -torch.inf)
+    return F.cross_entropy(logits, (own + half) % len(keys))
+
+
+def info_nce(first: Tensor, second: Tensor, subject: Tensor, temperature: float = 0.1) -> Tensor:
+    """Symmetric InfoNCE with the subject's other segments as positives (Kiyasseh et al. 2021).
+
+    For row i of `first` (B, D), every row j of `second` of the same subject (B,) is a positive:
+    the mean over all such pairs of -log(exp(s_ij) / sum_k exp(s_ik)), over the rows of all ranks;
+    and the same with the parts exchanged. -1 is nobody's subject: only its own row is positive.
+    """
+    a, b = _unit(first), _unit(second)
+    subjects = _gathered(subject.unsqueeze(1)).squeeze(1)
+    row = torch.arange(len(a), device=a.device) + _rank() * len(a)
+    column = torch.arange(len(subjects), device=a.device)
+    same = (subject.unsqueeze(1) == subjects) & (subject.unsqueeze(1) >= 0)
+    same |= row.unsqueeze(1) == column
+    # The mean over the pairs of all ranks: a rank with many pairs counts for more.
+    pairs = _gathered(same.sum().view(1)).float().mean()
+    directions = ((a, _gathered(b)), (b, _gathered(a)))
+    each = [_scores(anchor, keys, temperature).log_softmax(1) for anchor, keys in directions]
+    return -sum((one * same).sum() for one in each) / (2 * pairs)
+
+
+def _unit(z: Tensor) -> Tensor:
+    return F.normalize(z.float(), dim=-1, eps=1e-6)
+
+
+def _scores(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    with torch.autocast(anchors.device.type, enabled=False):
+        return anchors @ keys.T / temperature
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _gathered(x: Tensor) -> Tensor:
+    """The rows of all ranks, in their order; gradients find their way back to each."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return x
+    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return rows
+
+
+class _Gather(torch.autograd.Function):
+    """Gather rows over the ranks; backward adds up what all ranks say about each row.
+
+    The loop averages gradients over the ranks, so each rank's mean loss over its own anchors has
+    the gradient of one process with all rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        whole = grads[0].contiguous()
+        distributed.all_reduce(whole)
+        first = distributed.get_rank() * ctx.rows
+        return whole[first : first + ctx.rows]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter
@@ -114,17 +115,32 @@ def _option(name: str, hint: Any, default: Any, text: str, group: Group) -> insp
     how = Parameter(help=text, group=group)
     if get_origin(hint) is Sequence:
         shown = json.dumps(default)[1:-1]
-        how = Parameter(help=text, group=group, converter=_numbers, show_default=lambda _: shown)
+        nested = isinstance(default[0], Sequence)
+        read = partial(_numbers, nested=nested)
+        how = Parameter(help=text, group=group, converter=read, show_default=lambda _: shown)
         hint = str  # one word, which the converter reads
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[hint, how])
 
 
-def _numbers(_: Any, tokens: Sequence[Any]) -> Any:
-    """Read "15,30" or "[24,2],[48,2]" as tuples of numbers."""
+def _numbers(_: Any, tokens: Sequence[Any], *, nested: bool) -> Any:
+    """Read "15,30" or "[24,2],[48,2]" as tuples of numbers; brackets around all may be there."""
     try:
-        return _frozen(json.loads(f"[{tokens[0].value}]"))
+        found = json.loads(f"[{tokens[0].value}]")
     except ValueError:
-        raise ValueError("write numbers with commas, as in 15,30 or [32,2],[64,2]") from None
+        found = []
+    if len(found) == 1 and _fits(found[0], nested=nested):
+        found = found[0]
+    if not _fits(found, nested=nested):
+        shape = "lists of numbers with commas, as in [32,2],[64,2]"
+        raise ValueError(f"write {shape if nested else 'numbers with commas, as in 15,30'}")
+    return _frozen(found)
+
+
+def _fits(value: Any, *, nested: bool) -> bool:
+    """Whether this is a list of numbers, or of such lists."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(_fits(x, nested=False) if nested else isinstance(x, int | float) for x in value)
 
 
 def _frozen(value: Any) -> Any:

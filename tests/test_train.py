@@ -314,13 +314,24 @@ def test_the_command_line_has_the_options_of_loop_and_method(
     assert config["arguments"]["width"] == 24
 
 
-def test_lists_are_written_with_commas(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "words", "said"),
+    [
+        ("--patches", "1;2", "write numbers with commas"),
+        ("--patches", "[4,30],[2,3]", "write numbers with commas"),
+        ("--stem", "8,4", "write lists of numbers"),
+        ("--stem", "", "write lists of numbers"),
+        ("--patches", "[4,30]", "nowhere"),  # understood: what fails is the store
+        ("--stem", "[8,4],[16,2]", "nowhere"),
+        ("--stem", "[[8,4]]", "nowhere"),
+    ],
+)
+def test_lists_are_written_with_commas(
+    option: str, words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["pretrain", "nerula", "nowhere", "run", "--patches", "1;2"])
-    assert "write numbers with commas" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["pretrain", "nerula", "nowhere", "run", "--stem", "[8,4],[16,2]"])
-    assert "nowhere" in capsys.readouterr().err
+        main(["pretrain", "nerula", "nowhere", "run", option, words])
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_the_machine_is_decided_once_and_kept(

@@ -81,10 +81,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     seed: int, whole: Path, store: Path, tmp_path: Path
 ) -> None:
     moment, run, kills = random.Random(seed), tmp_path / "run", 0
-    while (code := ended_within(in_a_child(store, run), moment.uniform(0.0, 0.3))) is None:
-        kills += 1
+    patience = 0.3  # seconds; grows, so that a machine too busy for one step in it gets there too
+    while (code := ended_within(in_a_child(store, run), moment.uniform(0.0, patience))) is None:
+        kills, patience = kills + 1, patience * 1.05
         assert all(read_tensors(path) for path in checkpoints(run))  # never an unreadable file
-        assert kills < 200
+        assert kills < 100
     assert code == 0
     assert kills
     assert same_end(whole, run)
