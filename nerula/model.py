@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +55,8 @@ class Model:
     ) -> None:
         self.method = method.eval()
         self.contract, self.window, self.config, self.bf16 = contract, window, config, bf16
-        self._device = next(method.parameters()).device
+        held = next(chain(method.parameters(), method.buffers()), torch.empty(0))
+        self._device = held.device
 
     def __repr__(self) -> str:
         leads = " ".join(self.contract.leads)
@@ -138,15 +140,21 @@ class Model:
         row = [recording.leads.index(lead)]
         return replace(recording, x=recording.x[row], valid=recording.valid[row], leads=own)
 
-    def embed_prepared(self, pairs: Iterable[Prepared]) -> Iterator[Embedded]:
-        """Embed signals (leads, time) and their validity that obey the contract already."""
+    def embed_prepared(
+        self, pairs: Iterable[Prepared], overlap: float = 0.0
+    ) -> Iterator[Embedded]:
+        """Embed signals (leads, time) and their validity that obey the contract already.
+
+        With an `overlap` each window of a long recording repeats that share of the one before,
+        and the last one ends with the recording.
+        """
         for group in _grouped(pairs, self.window):
-            cut = [signals.windows(x, valid, self.window) for x, valid in group]
-            x = np.concatenate([windows for windows, _, _ in cut])
-            valid = np.concatenate([windows for _, windows, _ in cut])
-            z = self._run(self.method.embed, x, valid)
+            cut = [_cut(x, valid, self.window, overlap) for x, valid in group]
+            x = np.concatenate([windows for windows, _ in cut])
+            valid = np.concatenate([windows for _, windows in cut])
+            z = self._run(function, x, valid)
             weight = valid.any(axis=1).mean(axis=-1, dtype=np.float32)
-            ends = np.cumsum([len(windows) for windows, _, _ in cut])[:-1]
+            ends = np.cumsum([len(windows) for windows, _ in cut])[:-1]
             yield from map(Embedded, np.split(z, ends), np.split(weight, ends))
 
     def impute(
@@ -287,6 +295,16 @@ def _names(leads: Sequence[str]) -> tuple[str, ...]:
                 "give the lead that it resembles.",
             )
     return tuple(name for name in known.values() if name)
+
+
+def _cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Prepared:
+    """Windows (count, leads, length) of one recording."""
+    time = x.shape[1]
+    if not overlap or time <= length:
+        return signals.windows(x, valid, length)[:2]
+    starts = np.append(np.arange(0, time - length, round(length * (1 - overlap))), time - length)
+    views = [np.lib.stride_tricks.sliding_window_view(one, length, axis=1) for one in (x, valid)]
+    return views[0][:, starts].swapaxes(0, 1), views[1][:, starts].swapaxes(0, 1)
 
 
 def _grouped(pairs: Iterable[Prepared], window: int) -> Iterator[list[Prepared]]:
