@@ -148,6 +148,15 @@ class Model:
         With an `overlap` each window of a long recording repeats that share of the one before,
         and the last one ends with the recording.
         """
+        return self.per_window(self.method.embed, pairs, overlap)
+
+    def per_window(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        pairs: Iterable[Prepared],
+        overlap: float = 0.0,
+    ) -> Iterator[Embedded]:
+        """Apply a function like the method's `embed` to every window, as `embed_prepared` does."""
         for group in _grouped(pairs, self.window):
             cut = [_cut(x, valid, self.window, overlap) for x, valid in group]
             x = np.concatenate([windows for windows, _ in cut])
