@@ -19,6 +19,7 @@ _VERBS = {
     "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
     "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
     "impute": ("nerula.impute:impute", "Fill the gaps of a recording, with a picture."),
+    "probe": ("nerula.probe:probe", "One task on a model's embeddings, with intervals."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

@@ -312,8 +312,10 @@ def _cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Pre
     if not overlap or time <= length:
         return signals.windows(x, valid, length)[:2]
     starts = np.append(np.arange(0, time - length, round(length * (1 - overlap))), time - length)
-    views = [np.lib.stride_tricks.sliding_window_view(one, length, axis=1) for one in (x, valid)]
-    return views[0][:, starts].swapaxes(0, 1), views[1][:, starts].swapaxes(0, 1)
+    return (
+        np.stack([x[:, start : start + length] for start in starts]),
+        np.stack([valid[:, start : start + length] for start in starts]),
+    )
 
 
 def _grouped(pairs: Iterable[Prepared], window: int) -> Iterator[list[Prepared]]:

@@ -1,0 +1,193 @@
+"""Features: embeddings of a store's recordings for a task, computed once and kept.
+
+One file per (model, store, way of cutting): an array with a row per recording of the store, NaN
+where it has not been embedded yet, so that tasks on one store share what they need.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import gaps, signal
+from nerula.errors import UsageError
+from nerula.files import replacing
+from nerula.store import Store
+from nerula.tasks import Task
+
+if TYPE_CHECKING:
+    from nerula.model import Model, Prepared
+    from nerula.summary import Advance
+
+KEPT_EVERY = 4096
+"""Recordings after which what is computed is written down."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Missing signal: which share of each recording, and what is done about it."""
+
+    share: float
+    filling: str
+
+
+def identity(model: "Model") -> dict[str, Any]:
+    """What a model is: everything that its embeddings depend on."""
+    if model.config is None:
+        from nerula.run import digest
+
+        method, arguments = type(model.method).__name__, {}
+        tensors = digest(model.method.state_dict())
+    else:
+        config = model.config
+        method, arguments, tensors = config.method, config.arguments, config.tensors
+    return {
+        "method": method,
+        "arguments": arguments,
+        "tensors": tensors,
+        "window": model.window,
+        "contract": model.contract.as_json(),
+        "precision": "bf16" if model.bf16 else "fp32",
+    }
+
+
+def fingerprint(model: "Model") -> str:
+    """Sixteen hexadecimal digits of a model's identity."""
+    return _digest(identity(model))
+
+
+@dataclass(frozen=True)
+class Features:
+    """The embeddings of one store by one model, as a task wants them."""
+
+    model: "Model"
+    store: Store
+    task: Task
+    folder: Path
+    """Where they are kept."""
+
+    def of(self, rows: NDArray[np.int64], gap: Gap | None = None) -> NDArray[np.float32]:
+        """(N, pieces * D): pieces are the task's leads or halves, or the whole recording."""
+        path = self.folder / f"{self._key(gap)}.npy"
+        held = self._held(path)
+        missing = np.setdiff1d(rows, np.flatnonzero(~np.isnan(held[:, 0]))) if len(held) else rows
+        if len(missing):
+            held = self._add(held, np.unique(missing), gap, path)
+        return held[rows]
+
+    def _held(self, path: Path) -> NDArray[np.float32]:
+        """What is there already; nothing, where the file is damaged."""
+        try:
+            held: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return np.empty((0, 0), np.float32)
+        sound = held.ndim == 2 and len(held) == len(self.store) and held.dtype == np.float32
+        return held if sound else np.empty((0, 0), np.float32)
+
+    def _add(
+        self, held: NDArray[np.float32], rows: NDArray[np.int64], gap: Gap | None, path: Path
+    ) -> NDArray[np.float32]:
+        from nerula.summary import progress
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with progress(len(rows), "embedding") as advance:
+            for first in range(0, len(rows), KEPT_EVERY):
+                part = rows[first : first + KEPT_EVERY]
+                z = self._embedded(part, gap, advance)
+                if not len(held):
+                    held = np.full((len(self.store), z.shape[1]), np.nan, np.float32)
+                held[part] = z
+                with replacing(path) as file:
+                    np.save(file, held, allow_pickle=False)
+        return held
+
+    def _embedded(
+        self, rows: NDArray[np.int64], gap: Gap | None, advance: "Advance"
+    ) -> NDArray[np.float32]:
+        windows = self.model.embed_prepared(self._pieces(rows, gap, advance), self.task.overlap)
+        z = np.stack([one.mean() for one in windows]).reshape(len(rows), -1)
+        if not np.isfinite(z).all():
+            bad = rows[np.flatnonzero(~np.isfinite(z).all(1))[0]]
+            raise UsageError(
+                f"The embedding of {self._names[bad]} is not finite.",
+                "The model is damaged, or the recording holds no valid sample.",
+            )
+        return z
+
+    def _pieces(
+        self, rows: NDArray[np.int64], gap: Gap | None, advance: "Advance"
+    ) -> "Iterator[Prepared]":
+        """The signals to embed, one after the other: one or more per recording."""
+        for row in rows:
+            advance(1)
+            x, valid = self._prepared(int(row))
+            if gap is not None:
+                name = self._names[row].rpartition("/")[2]
+                hidden = gaps.bursts(x.shape[1], gap.share, self.model.contract.rate, name)
+                x, valid = gaps.apply(x, valid, hidden, gap.filling)
+            match self.task.view:
+                case "leads":
+                    yield from ((x[[lead]], valid[[lead]]) for lead in range(len(x)))
+                case "halves":
+                    half = x.shape[1] // 2
+                    yield x[:, :half], valid[:, :half]
+                    yield x[:, half:], valid[:, half:]
+                case _:
+                    yield x, valid
+
+    def _prepared(self, row: int) -> "Prepared":
+        """A recording under the model's contract, with the leads that are to be embedded."""
+        x, valid = self.store.read(row)
+        x, valid = x[self._leads], valid[self._leads]
+        held, wanted = self.store.contract, self.model.contract
+        if held.rate != wanted.rate or held.band != wanted.band:
+            band = wanted.band if held.band is None else None
+            x, valid = signal.condition(x, valid, held.rate, wanted.rate, band)
+        return x, valid
+
+    @cached_property
+    def _names(self) -> NDArray[np.object_]:
+        return self.store.column("name")
+
+    @cached_property
+    def _leads(self) -> list[int]:
+        """Which of the store's leads go in."""
+        held, own, task = self.store.contract.leads, self.model.contract.leads, self.task
+        if self.store.contract.band not in (None, self.model.contract.band):
+            raise UsageError(
+                f"{self.store.path} was filtered to {self.store.contract.band} Hz, which the "
+                f"model does not expect ({self.model.contract.band or 'unfiltered'}).",
+                "Prepare it again.",
+            )
+        if len(own) > 1 and task.leads:
+            raise UsageError(f"The task {task.name} wants a model of one lead, not {len(own)}.")
+        other_name = len(own) == len(held) == 1  # the only lead, whatever it is called
+        chosen = task.leads or (held if other_name else own)
+        if lacking := [lead for lead in chosen if lead not in held]:
+            raise UsageError(
+                f"{self.store.path} has no lead {', '.join(lacking)}; it has {', '.join(held)}.",
+                f"Prepare it with --leads {','.join(chosen)}.",
+            )
+        return [held.index(lead) for lead in chosen]
+
+    def _key(self, gap: Gap | None) -> str:
+        facts = {
+            "model": identity(self.model),
+            "store": self.store.digest,
+            "leads": self._leads,
+            "view": self.task.view,
+            "overlap": self.task.overlap,
+            "gap": None if gap is None else [gap.share, gap.filling],
+        }
+        return _digest(facts)
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    words = json.dumps(facts, sort_keys=True, default=str).encode()
+    return hashlib.blake2b(words, digest_size=8).hexdigest()

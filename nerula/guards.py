@@ -1,0 +1,129 @@
+"""Guards of the protocol: what must not happen is refused, by name, before anything is fitted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nerula.errors import NerulaError
+from nerula.leakage import shared_subjects
+from nerula.tasks.task import FAMILIES, Facts, Rows, Split
+
+SHOWN = 5
+CONTAINS = {
+    "challenge2020": {"ptb-xl": "ptbxl"},
+    "challenge2021": {"ptb-xl": "ptbxl"},
+}
+"""Collections of data sets: the part that goes by another name of its own."""
+UNKNOWN = "none"
+"""What provenance calls the fold of recordings that have none."""
+
+
+class LeakError(NerulaError):
+    """The protocol would be broken; the figures would mean nothing."""
+
+
+class UnverifiedError(LeakError):
+    """Whether the protocol holds cannot be known."""
+
+
+def sides_apart(facts: Facts, split: Split, *, strangers: bool = True) -> dict[str, int]:
+    """Refuse a split with a subject, or a signal, on two sides; return the counts: zeros.
+
+    Where people are to be recognised they are not `strangers`: both sides have the same ones.
+    """
+    sides = {"train": split.train, "choose": split.choose, "test": split.test}
+    rows = np.concatenate(list(sides.values()))
+    names = [side for side, held in sides.items() for _ in held]
+    if len(np.unique(rows)) != len(rows):
+        twice = facts.name[rows[np.flatnonzero(np.bincount(rows)[rows] > 1)]]
+        raise LeakError(f"Recordings on two sides of the split: {_listed(sorted(set(twice)))}.")
+    subjects = shared_subjects(facts.subject[rows], names)
+    if strangers and subjects:
+        listed = [f"{subject} ({', '.join(on)})" for subject, on in sorted(subjects.items())]
+        raise LeakError(
+            f"Subjects on two sides of the split: {_listed(listed)}.",
+            "Split by subject: figures of people that were trained on mean nothing.",
+        )
+    signals = shared_subjects(facts.digest[rows], names)
+    if signals:
+        twins = sorted(facts.name[row] for row in rows if facts.digest[row] in signals)
+        raise LeakError(
+            f"The same signal on two sides of the split: {_listed(twins)}.", "Drop one of each."
+        )
+    return {"shared_subjects": len(subjects), "shared_signals": len(signals)}
+
+
+def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows) -> str:
+    """Refuse a model that was pretrained on recordings it is judged by; return what was checked.
+
+    `training` is the provenance in a model's config, `kind` and `digest` those of the store,
+    `judged` the rows that choose and test. A provenance that does not say enough is refused too.
+    """
+    if training.get("steps") == 0:
+        return "untrained: it has seen no recording"
+    data = training.get("data")
+    if not isinstance(data, Mapping):
+        raise _unverified("it does not say what the model was trained on")
+    folds, trained = data.get("folds"), data.get("kind")
+    if trained is None and data.get("store") == digest:
+        trained = kind
+    if trained is None:
+        raise _unverified("it does not say which data set the model was trained on")
+    if not isinstance(folds, Mapping):
+        folds = _asked_folds(training)
+    ours = FAMILIES.get(kind, kind)
+    parts = CONTAINS.get(str(trained), {})
+    if ours in parts.values():
+        inside = [part for part in parts if folds is None or part in folds]
+        if inside:
+            raise LeakError(
+                f"The model was pretrained on {trained}, which contains {ours} ({inside[0]}).",
+                "Pretrain without that part.",
+            )
+        return f"pretrained on {trained} without the part that is {ours}"
+    if FAMILIES.get(str(trained), trained) != ours:
+        return f"pretrained on {trained}, judged on {kind}: different data sets"
+    held = {UNKNOWN if fold is None else str(fold) for fold in facts.fold[judged]}
+    both = held if folds is None else held & set(folds)
+    if both:
+        raise LeakError(
+            f"The model was pretrained on {trained} with folds {_listed(_in_order(both))}, by "
+            "which it would be judged.",
+            "Pretrain it without them: nerula pretrain ... --folds 1-8 for PTB-XL.",
+        )
+    return (
+        f"pretrained on {trained} folds {_listed(_in_order(set(folds or ())))}, judged on "
+        f"{_listed(_in_order(held))}: none in common"
+    )
+
+
+def _asked_folds(training: Mapping[str, Any]) -> dict[str, int] | None:
+    """The folds of a model whose provenance has only the option; None stands for all."""
+    asked = str(training.get("options", {}).get("folds", "all"))
+    if asked == "all":
+        return None
+    folds: dict[str, int] = {UNKNOWN: 0}
+    for part in asked.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal():
+            return None
+        folds |= {str(number): 0 for number in range(int(first), int(last or first) + 1)}
+    return folds
+
+
+def _unverified(what: str) -> UnverifiedError:
+    return UnverifiedError(
+        f"The model's provenance cannot be checked: {what}.",
+        "If you know that it has not seen the recordings it is judged by, say --unverified; the "
+        "result will say so too.",
+    )
+
+
+def _in_order(folds: set[str]) -> list[str]:
+    return sorted(folds, key=lambda fold: (len(fold), fold))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(str, names[:SHOWN] if more else names)) + more

@@ -1,0 +1,185 @@
+"""Judgement: everything that is said of the answers of a probe, as plain JSON values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import metrics
+from nerula.bootstrap import Interval, Judged, Resamples, Statistic, metric
+from nerula.metrics import Answers, Floats, reliability
+from nerula.tasks import Facts, Task
+
+AGES = ((0, 40), (40, 60), (60, 75), (75, 150))
+"""Bands of age, in years; the upper end belongs to the next."""
+SPECIFICITY = 0.9
+SUBGROUP_RESAMPLES = 300
+LEAST = 20
+"""Recordings that a subgroup needs to be judged at all."""
+
+
+def overall(
+    task: Task, runs: Sequence[Judged], chance: Sequence[Judged] | None, resamples: int
+) -> dict[str, Any]:
+    """Every metric of the task with its interval, and what one gets without looking."""
+    drawn = Resamples(runs, resamples)
+    rows = np.unique(np.concatenate([run.row for run in runs]))
+    found = {}
+    for name in task.metrics:
+        without = _chance(name, runs) if chance is None else _value(name, chance)
+        found[name] = {
+            **_rounded(drawn.interval(runs, metric(name))),
+            "n": len(rows),
+            "subjects": len(drawn.people),
+            "chance": _number(without),
+            "better": "lower" if name in metrics.LOWER else "higher",
+        }
+    return found
+
+
+def details(task: Task, runs: Sequence[Judged], facts: Facts, resamples: int) -> dict[str, Any]:
+    """Subgroups, calibration, thresholds and errors, as far as the kind of task has them."""
+    found: dict[str, Any] = {"subgroups": _subgroups(task, runs, facts)}
+    if task.kind == "classes":
+        ones = [run.answers.confusion(np.ones((1, len(run.row))))[0] for run in runs]
+        found["confusion"] = np.sum(ones, axis=0).astype(int).tolist()
+        found["operating_points"] = _operating_points(task, runs, resamples)
+    if task.kind in ("classes", "labels"):
+        found["calibration"] = _calibration(task, runs)
+    if task.kind == "labels":
+        found["each"] = _each_label(task, runs, resamples)
+    return found
+
+
+def thresholds(held: Answers | None, columns: int) -> Floats:
+    """Per class, where 90 % of the others lie below, on rows of the training side."""
+    if held is None or held.truth.ndim != 1 or columns < 2:
+        return np.full(columns, np.nan)
+    chosen = [
+        metrics.threshold_at(held.truth == one, held.score[:, one], SPECIFICITY)
+        for one in range(columns)
+    ]
+    return np.array(chosen)
+
+
+def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[str, Any]]:
+    """The metrics among women, men and bands of age, where these are known."""
+    if task.kind == "identity":
+        return []
+    groups: list[tuple[str, str, NDArray[np.bool_]]] = [
+        ("sex", sex, facts.sex == sex) for sex in ("female", "male")
+    ]
+    for low, high in AGES:
+        name = f"{low}-{high - 1}" if high < 150 else f"{low} and over"
+        groups.append(("age", name, (facts.age >= low) & (facts.age < high)))
+    found = []
+    for by, group, members in groups:
+        parts = [run.where(members[run.row]) for run in runs]
+        size = len(np.unique(np.concatenate([part.row for part in parts])))
+        if min(len(part.row) for part in parts) < LEAST:
+            if size:
+                found.append({"by": by, "group": group, "n": size, "metrics": None})
+            continue
+        drawn = Resamples(parts, SUBGROUP_RESAMPLES)
+        values = {name: _rounded(drawn.interval(parts, metric(name))) for name in task.metrics}
+        found.append(
+            {"by": by, "group": group, "n": size, "subjects": len(drawn.people), "metrics": values}
+        )
+    return found
+
+
+def _operating_points(task: Task, runs: Sequence[Judged], resamples: int) -> list[dict[str, Any]]:
+    """What a threshold that was chosen on the training side does on the test side."""
+    drawn = Resamples(runs, resamples)
+
+    def of(column: int) -> Statistic:
+        def both(run: Judged, weight: Floats) -> Floats:
+            answers = run.answers
+            pair = metrics.sensitivity_and_specificity(
+                answers.truth == column,
+                answers.score[:, column],
+                float(run.thresholds[column]),
+                weight,
+            )
+            return np.stack(pair, axis=1)
+
+        return both
+
+    points = []
+    for column, name in enumerate(task.answers):
+        if len(task.answers) == 2 and not column:
+            continue
+        chosen = [run.thresholds[column] for run in runs]
+        if np.isnan(chosen).any():
+            continue
+        sensitivity, specificity = drawn.intervals(runs, of(column))
+        points.append(
+            {
+                "class": name,
+                "aimed_specificity": SPECIFICITY,
+                "threshold": [_number(one) for one in chosen],
+                "sensitivity": _rounded(sensitivity),
+                "specificity": _rounded(specificity),
+            }
+        )
+    return points
+
+
+def _calibration(task: Task, runs: Sequence[Judged]) -> dict[str, Any]:
+    """How often what was said with 70 % happened: of the second of two classes, else the first.
+
+    All runs together; "expected_error" is the mean distance over bins by their size.
+    """
+    score = np.concatenate([run.answers.score for run in runs])
+    onehot = np.concatenate([run.answers.onehot for run in runs])
+    if task.kind == "labels":
+        said, happened, of = score.ravel(), onehot.ravel(), "every statement"
+    elif len(task.answers) == 2:
+        said, happened, of = score[:, 1], onehot[:, 1], task.answers[1]
+    else:
+        top = score.argmax(1)
+        said, happened = score.max(1), onehot[np.arange(len(top)), top]
+        of = "the most probable class"
+    curve = reliability(said, happened)
+    apart = sum(one["n"] * abs(one["predicted"] - one["observed"]) for one in curve)
+    return {"of": of, "curve": curve, "expected_error": round(apart / len(said), 5)}
+
+
+def _each_label(task: Task, runs: Sequence[Judged], resamples: int) -> list[dict[str, Any]]:
+    """The AUROC of each statement, NaN (null) where the test side lacks it."""
+    drawn = Resamples(runs, resamples)
+    areas = drawn.intervals(runs, lambda run, w: metrics.auroc_each(run.answers, w))
+    positive = runs[0].answers.onehot.sum(0).astype(int).tolist()
+    return [
+        {"label": label, "positive": count, "auroc": _rounded(area)}
+        for label, count, area in zip(task.answers, positive, areas, strict=True)
+    ]
+
+
+def _chance(name: str, runs: Sequence[Judged]) -> float:
+    """Identity: one of so many persons, or a coin."""
+    return 0.5 if name == "eer" else float(np.mean([1 / len(run.row) for run in runs]))
+
+
+def _value(name: str, runs: Sequence[Judged]) -> float:
+    ones = [metric(name)(run, np.ones((1, len(run.row))))[0] for run in runs]
+    return float(np.mean(ones))
+
+
+def _rounded(interval: Interval) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in asdict(interval).items()}
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if not np.isfinite(value) else round(float(value), 6)
+
+
+def as_interval(values: Mapping[str, Any]) -> Interval:
+    """Read one back."""
+    nan = float("nan")
+    return Interval(
+        *(nan if values[name] is None else values[name] for name in ("value", "low", "high"))
+    )

@@ -1,0 +1,249 @@
+"""The verb `probe`: one task, its classical models, with intervals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from nerula.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nerula.contract import Contract
+    from nerula.model import Model
+    from nerula.results import Result
+    from nerula.store import Store
+    from nerula.tasks import Task
+
+CACHE, RESULTS = "cache", "results"
+
+
+def probe(
+    model: str,
+    task: str,
+    data: Path | None = None,
+    *,
+    probes: str | None = None,
+    labels: str = "1",
+    gaps: str | None = None,
+    draws: int = 5,
+    finetune: bool = False,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    unverified: Annotated[bool, Parameter(negative="")] = False,
+) -> "list[Result]":
+    """Ask one question of a model's embeddings, under a fixed protocol, with 95 % intervals.
+
+    A split with a subject on two sides, or a model that was pretrained on what it would be judged
+    by, is refused. TASK is one of: arrhythmia, arrhythmia-4, arrhythmia-paper, sex, age,
+    infarction, infarction-norm, statements, activity, identity, identity-ptbxl, identity-windows.
+
+    Parameters
+    ----------
+    model
+        Folder of a model or of a finished run, or the name of a model that Nerula brings along.
+    task
+        What to ask; docs/tasks.md has each protocol.
+    data
+        A store, or a data set's folder, which is prepared first. Without it the bundled sample,
+        where that will do for a first look.
+    probes
+        Such as "forest,logistic"; all that the task has, by default.
+    labels
+        Shares of the training labels, such as "0.01,0.1,1".
+    gaps
+        Shares of every test recording to take away, such as "0.1,0.3,0.6".
+    draws
+        How often a share of labels below 1 is drawn.
+    finetune
+        Train the whole network too.
+    out
+        Folder for results (JSON with predictions beside), stores and embeddings; what is there
+        is not computed again. Without it everything but the table is forgotten.
+    seed
+        Of the probes, and of the draws of labels.
+    device
+        cpu, or cuda.
+    precision
+        bf16 embeds about twice as fast where the processor has instructions for it.
+    unverified
+        Believe a model that does not say what it was trained on; the result says so.
+    """
+    from rich.console import Console
+
+    from nerula import bundle
+    from nerula.evaluate import Ways, evaluate
+    from nerula.tasks import find
+
+    asked = find(task)
+    ways = Ways(
+        probes=tuple(probes.replace(",", " ").split()) if probes else (),
+        labels=_shares(labels, "--labels"),
+        gaps=_shares(gaps, "--gaps") if gaps else (),
+        draws=draws,
+        finetune=finetune,
+        unverified=unverified,
+        seed=seed,
+    )
+    console = Console(highlight=False)
+    with TemporaryDirectory(prefix="nerula-probe-") as temporary:
+        folder = Path(temporary) if out is None else out
+        loaded = bundle.load(model, device=device, precision=precision)
+        store = opened(data, asked, loaded, folder / CACHE)
+        results = []
+        for result in evaluate(loaded, asked, store, folder / CACHE, ways):
+            results.append(result)
+            if out is not None:
+                result.write(out / RESULTS)
+        _show(console, results)
+        _say_next(console, model, task, data, out)
+    return results
+
+
+def opened(data: Path | None, task: "Task", model: "Model", cache: Path) -> "Store":
+    """The store to work on: the one given, or one prepared from a data set, once."""
+    from nerula.prepare import Options, make_store
+    from nerula.readers import open_source
+    from nerula.store import INDEX, Store
+    from nerula.tasks.task import FAMILIES
+
+    if data is None and not task.on_sample:
+        raise UsageError(
+            f"The task {task.name} cannot be asked on the bundled sample.",
+            f"Get its data with: nerula fetch {task.fetch} FOLDER, and name that folder.",
+        )
+    if data is not None and (data / INDEX).exists():
+        return Store.open(data)
+    source = open_source(data or Path("sample"))
+    if FAMILIES.get(source.kind, source.kind) != task.family:
+        raise UsageError(
+            f"The task {task.name} is asked on {task.family}; {data} is {source.kind}.",
+            f"Get its data with: nerula fetch {task.fetch} FOLDER",
+        )
+    contract = model.contract
+    leads = task.leads or contract.leads
+    if source.leads and len(leads) == len(source.leads) == 1:
+        leads = source.leads
+    place = cache / _store_name(source.kind, contract, leads)
+    cache.mkdir(parents=True, exist_ok=True)
+    if not (place / INDEX).exists():
+        make_store(source, place, Options(leads=leads, rate=contract.rate, band=contract.band))
+    return Store.open(place)
+
+
+def _store_name(kind: str, contract: "Contract", leads: Sequence[str]) -> str:
+    band = "-".join(f"{edge:g}" for edge in contract.band) if contract.band else "all"
+    names = "-".join(leads) if len(leads) < 3 else f"{len(leads)}leads"
+    return f"{kind}-{names}-{contract.rate:g}Hz-{band}".replace(" ", "_")
+
+
+def _shares(written: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in written.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {written} are no shares.", 'Write "0.01,0.1,1".') from None
+
+
+# --- what a person sees ----------------------------------------------------------------------
+
+
+def _show(console: "Console", results: "Sequence[Result]") -> None:
+    """One table of everything, then what was checked."""
+    from rich import box
+    from rich.table import Table
+
+    document = results[0].document
+    task, data = document["task"], document["data"]
+    table = Table(
+        title=f"{task['title']}: {data['tested']:,} recordings tested",
+        caption=task["protocol"],
+        caption_justify="left",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("probe", "metric"):
+        table.add_column(name)
+    for name in ("value", "95 % interval", "chance", "n"):
+        table.add_column(name, justify="right")
+    for result in results:
+        _add(table, result.document)
+    console.print(table)
+    _show_checks(console, document)
+
+
+def _add(table: Any, document: dict[str, Any]) -> None:
+    """The rows of one result; the task's main metric is bold."""
+    way = way_in_words(document["way"])
+    for name, held in document["metrics"].items():
+        bold = "bold" if name == document["task"]["main"] else ""
+        low, high = _figure(held["low"]), _figure(held["high"])
+        table.add_row(
+            way, name.replace("_", " "), _figure(held["value"]), f"{low} to {high}",
+            _figure(held["chance"]), f"{held['n']:,}", style=bold,
+        )  # fmt: skip
+        way = ""
+    for point in document.get("operating_points", []):
+        sensitivity, specificity = point["sensitivity"], point["specificity"]
+        low, high = _figure(sensitivity["low"]), _figure(sensitivity["high"])
+        table.add_row(
+            "", f"{point['class']}: sensitivity, specificity {specificity['value']:.2f}",
+            _figure(sensitivity["value"]), f"{low} to {high}",
+            _figure(1 - point["aimed_specificity"]), "", style="dim",
+        )  # fmt: skip
+    table.add_section()
+
+
+def way_in_words(way: dict[str, Any]) -> str:
+    """Such as "logistic, 1 % of labels" or "forest, 30 % missing, masked"."""
+    words = [way["probe"]]
+    if way["labels"] < 1:
+        words.append(f"{100 * way['labels']:g} % of labels")
+    if way["gap"]:
+        words.append(f"{100 * way['gap']:g} % missing, {way['filling']}")
+    return ", ".join(words)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def _show_checks(console: "Console", document: dict[str, Any]) -> None:
+    """Who is on which side, what is shared, what the model has seen, who fares worse."""
+    fits = document["fits"]
+    first = fits[0]
+    sizes = ", ".join(f"{side} {first[side]:,}" for side in ("train", "choose", "test"))
+    also = f" (the first of {len(fits)} fits)" if len(fits) > 1 else ""
+    console.print(f"Recordings{also}: {sizes}.")
+    if document["task"]["kind"] != "identity":
+        shared = sum(one["shared_subjects"] + one["shared_signals"] for one in fits)
+        console.print(f"Subjects and signals on two sides, counted: {shared}.")
+    status = document["provenance"]
+    colour = "green" if status["status"] == "checked" else "red"
+    console.print(f"[{colour}]Pretraining {status['status']}:[/] {status['detail']}.")
+    main = document["task"]["main"]
+    groups = [
+        f"{one['group']} {_figure(one['metrics'][main]['value'])} (n {one['n']:,})"
+        for one in document["subgroups"]
+        if one["metrics"] and one["metrics"][main]["value"] is not None
+    ]
+    if groups:
+        way = way_in_words(document["way"])
+        console.print(f"{main.replace('_', ' ')} by group, {way}: {', '.join(groups)}.")
+
+
+def _say_next(
+    console: "Console", model: str, task: str, data: Path | None, out: Path | None
+) -> None:
+    words = ["nerula", "probe", model, task, *([str(data)] if data else [])]
+    if out is None:
+        say = f"To keep this: {' '.join(words)} --out probed"
+    else:
+        console.print(f"Written to {out / RESULTS / task}", markup=False, soft_wrap=True)
+        say = f"Next: {' '.join(words)} --labels 0.01,0.1,1 --gaps 0.1,0.3,0.6 --out {out}"
+    console.print(say, markup=False, soft_wrap=True)

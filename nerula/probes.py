@@ -1,0 +1,355 @@
+"""Probes: plain models on standardised embeddings, chosen and scaled on training rows only.
+
+What is fitted here never sees a test row: scaler, hyper-parameters, the probabilities of the SVC
+and the thresholds all come from the training side. Where a split has no rows to choose by, a
+fifth of the training subjects takes their place, and the last fit is on all of them again.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula.errors import UsageError
+from nerula.metrics import LOWER, METRICS, Answers, Floats
+
+CANDIDATE_ROWS = 4000
+"""Rows at most on which hyper-parameters are compared; the last fit takes all."""
+TREES, CANDIDATE_TREES = 200, 100
+HELD_OUT = 5
+"""One subject in this many is held out where the split has none to choose by."""
+_WEIGHTS = (None, "balanced")
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Embeddings with their targets, and whose they are."""
+
+    z: NDArray[np.float32]
+    target: NDArray[Any]
+    person: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def rows(self, chosen: NDArray[Any]) -> "Examples":
+        """Some of them."""
+        return Examples(self.z[chosen], self.target[chosen], self.person[chosen])
+
+    @classmethod
+    def joined(cls, *parts: "Examples") -> "Examples":
+        """All of several."""
+        return cls(
+            np.concatenate([part.z for part in parts]),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.person for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the probe has to know of a task."""
+
+    kind: str
+    """classes, values or labels."""
+    columns: int
+    """Classes, statements, or 1."""
+    main: str
+
+
+@dataclass(eq=False)
+class Fitted:
+    """A probe that is ready: standardise, apply, and for the SVC turn margins into shares."""
+
+    question: Question
+    estimator: Any
+    centre: Floats
+    spread: Floats
+    offset: float = 0.0
+    unit: float = 1.0
+    """Values are fitted with mean 0 and deviation 1."""
+    margins: Any = None
+    """Turns an SVC's margins into probabilities."""
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    grid: tuple[Mapping[str, Any], ...] = ()
+    held: Answers | None = None
+    """Answers for rows of the training side that the probe was not fitted on."""
+
+    def answer(self, z: NDArray[np.float32], target: NDArray[Any]) -> Answers:
+        """Score embeddings; the targets only go along."""
+        x = self._standardised(z)
+        match self.question.kind:
+            case "values":
+                score = self.estimator.predict(x).reshape(-1, 1) * self.unit + self.offset
+                return Answers(target, score.astype(np.float64), score[:, 0])
+            case "labels":
+                score = _label_scores(self.estimator, x)
+                return Answers(target, score, np.zeros(len(z), np.int64))
+        if self.margins is None:
+            score = self._columns(self.estimator.predict_proba(x))
+            return Answers(target, score, score.argmax(1))
+        raw = self.raw(z)
+        score = self._columns(self.margins.predict_proba(raw))
+        return Answers(target, score, self.estimator.predict(x))
+
+    def raw(self, z: NDArray[np.float32]) -> Floats:
+        """An SVC's margins."""
+        margins: Floats = self.estimator.decision_function(self._standardised(z))
+        return margins.reshape(len(z), -1)
+
+    def _standardised(self, z: NDArray[np.float32]) -> Floats:
+        return (z - self.centre) / self.spread
+
+    def _columns(self, score: Floats) -> Floats:
+        """Probabilities for every class of the task, also for one that training did not have."""
+        full = np.zeros((len(score), self.question.columns))
+        full[:, self.estimator.classes_.astype(np.int64)] = score
+        return full
+
+
+def fit(
+    probe: str, question: Question, train: Examples, choose: Examples | None, seed: int = 0
+) -> Fitted:
+    """Choose hyper-parameters and fit a probe, all on the training side."""
+    if (probe, question.kind) not in GRIDS:
+        known = ", ".join(name for name, kind in GRIDS if kind == question.kind)
+        raise UsageError(f"There is no probe {probe!r} for this task.", f"Choose from {known}.")
+    rest, held, carved = train, choose, False
+    if held is None or not len(held):
+        rest, held = _carved(question, train, seed)
+        carved = True
+    grid = GRIDS[probe, question.kind]
+    few = rest
+    if len(rest) > CANDIDATE_ROWS:
+        few = rest.rows(np.random.default_rng(seed).permutation(len(rest))[:CANDIDATE_ROWS])
+    best = grid[0]
+    if len(grid) > 1:
+        judged = [
+            _judge(_fitted(probe, question, few, one, seed, candidate=True), held) for one in grid
+        ]
+        best = grid[int(np.argmax(judged))]
+    fitted = _fitted(probe, question, rest, best, seed)
+    if probe == "svc" and question.kind == "classes":
+        fitted.margins = _margins(fitted, held)
+    answers = fitted.answer(held.z, held.target)
+    if carved:
+        margins = fitted.margins
+        fitted = _fitted(probe, question, train, best, seed)
+        fitted.margins = margins
+    fitted.chosen, fitted.grid, fitted.held = best, grid, answers
+    return fitted
+
+
+def constant(question: Question, train: NDArray[Any], target: NDArray[Any]) -> Answers:
+    """What one says without looking: the majority, the shares, the mean of the training side."""
+    count = len(target)
+    if question.kind == "values":
+        score = np.full((count, 1), train.mean())
+        return Answers(target, score, score[:, 0])
+    if question.kind == "labels":
+        share = train.mean(0)
+        return Answers(target, np.tile(share, (count, 1)), np.zeros(count, np.int64))
+    share = np.bincount(train, minlength=question.columns) / len(train)
+    return Answers(target, np.tile(share, (count, 1)), np.full(count, share.argmax()))
+
+
+def _judge(fitted: Fitted, held: Examples) -> float:
+    """The main metric of a candidate, so that more is better; of an SVC by its margins."""
+    main = fitted.question.main
+    if fitted.question.kind == "classes" and hasattr(fitted.estimator, "decision_function"):
+        margins, classes = fitted.raw(held.z), fitted.estimator.classes_.astype(np.int64)
+        if len(classes) == 2:
+            margins = np.hstack((-margins, margins))
+        score = np.full((len(held), fitted.question.columns), margins.min() - 1)
+        score[:, classes] = margins
+        predicted = fitted.estimator.predict(fitted._standardised(held.z))
+        answers = Answers(held.target, score, predicted)
+    else:
+        answers = fitted.answer(held.z, held.target)
+    value = float(METRICS[main](answers, np.ones((1, len(held))))[0])
+    if np.isnan(value):
+        return -np.inf
+    return -value if main in LOWER else value
+
+
+def _fitted(
+    probe: str,
+    question: Question,
+    examples: Examples,
+    chosen: Mapping[str, Any],
+    seed: int,
+    *,
+    candidate: bool = False,
+) -> Fitted:
+    centre = examples.z.mean(0, dtype=np.float64)
+    spread = examples.z.std(0, dtype=np.float64)
+    spread = np.where(spread > 1e-9 * (np.abs(centre) + 1), spread, 1.0)
+    target, offset, unit = examples.target, 0.0, 1.0
+    if question.kind == "values":
+        offset, unit = float(target.mean()), float(target.std()) or 1.0
+        target = (target - offset) / unit
+    estimator = MAKERS[probe](question.kind, dict(chosen), seed, candidate, examples.z.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an MLP that stops after its epochs is meant to
+        estimator.fit((examples.z - centre) / spread, target)
+    return Fitted(question, estimator, centre, spread, offset, unit)
+
+
+def _margins(fitted: Fitted, held: Examples) -> Any:
+    """Platt's sigmoid, on rows that the SVC was not fitted on."""
+    from sklearn.linear_model import LogisticRegression
+
+    known = np.isin(held.target, fitted.estimator.classes_)
+    seen = np.unique(held.target[known])
+    if len(seen) < len(fitted.estimator.classes_):  # too few rows to learn shares from
+        return _Softmax()
+    return LogisticRegression(C=1.0).fit(fitted.raw(held.z)[known], held.target[known])
+
+
+class _Softmax:
+    """Margins to numbers between 0 and 1 where there is nothing to calibrate them by."""
+
+    def predict_proba(self, margins: Floats) -> Floats:
+        """Shares that add up to 1."""
+        both = np.hstack((-margins, margins)) if margins.shape[1] == 1 else margins
+        powers = np.exp(both - both.max(1, keepdims=True))
+        shares: Floats = powers / powers.sum(1, keepdims=True)
+        return shares
+
+
+def _carved(question: Question, train: Examples, seed: int) -> tuple[Examples, Examples]:
+    """Hold out a fifth of the people of the training side, of each class where that can be."""
+    people, first = np.unique(train.person, return_index=True)
+    rng = np.random.default_rng((seed, 1))
+    strata = train.target[first] if question.kind == "classes" else np.zeros(len(people))
+    if len(people) < 10 * HELD_OUT:
+        strata = np.zeros(len(people))
+    out: list[int] = []
+    for stratum in np.unique(strata):
+        mine = rng.permutation(people[strata == stratum])
+        out += mine[: max(1, round(len(mine) / HELD_OUT))].tolist() if len(mine) > 1 else []
+    held = np.isin(train.person, out)
+    if question.kind == "classes" and len(np.unique(train.target[~held])) < len(
+        np.unique(train.target)
+    ):
+        raise UsageError(
+            f"{len(train)} recordings of {len(people)} people are too few to choose by.",
+            "Take more labels.",
+        )
+    return train.rows(~held), train.rows(held)
+
+
+# --- the models ------------------------------------------------------------------------------
+
+
+def _svc(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+    from sklearn.svm import SVC, SVR
+
+    gamma = chosen.pop("gamma") / width
+    return (SVR if kind == "values" else SVC)(gamma=gamma, cache_size=500, **chosen)
+
+
+def _forest(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    made = RandomForestRegressor if kind == "values" else RandomForestClassifier
+    trees = CANDIDATE_TREES if candidate else TREES
+    return made(n_estimators=trees, max_features="sqrt", random_state=seed, **chosen)
+
+
+def _logistic(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+    from sklearn.linear_model import LogisticRegression
+
+    if kind == "labels":
+        return _EachLabel(lambda: LogisticRegression(solver="newton-cholesky", **chosen))
+    return LogisticRegression(max_iter=300, **chosen)
+
+
+def _ridge(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+    from sklearn.linear_model import Ridge
+
+    return Ridge(**chosen)
+
+
+def _mlp(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    made = MLPRegressor if kind == "values" else MLPClassifier
+    return made((128,), max_iter=30, random_state=seed, **chosen)
+
+
+class _EachLabel:
+    """One model per label; where training has only one answer, that one."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._models = make, list[Any]()
+
+    def fit(self, x: Floats, target: NDArray[np.int64]) -> "_EachLabel":
+        """Fit all."""
+        self._models = [
+            self._make().fit(x, column) if 0 < column.mean() < 1 else float(column.mean())
+            for column in target.T
+        ]
+        return self
+
+    def predict_proba(self, x: Floats) -> Floats:
+        """(N, labels)."""
+        columns = [
+            np.full(len(x), one) if isinstance(one, float) else one.predict_proba(x)[:, 1]
+            for one in self._models
+        ]
+        return np.stack(columns, axis=1)
+
+
+def _label_scores(estimator: Any, x: Floats) -> Floats:
+    """(N, labels), whatever way a model gives them."""
+    score = estimator.predict_proba(x)
+    if not isinstance(score, list):
+        return np.asarray(score, np.float64)
+    held = zip(score, estimator.classes_, strict=True)
+    return np.stack(
+        [one[:, 1] if len(classes) == 2 else np.full(len(x), classes[0]) for one, classes in held],
+        axis=1,
+    ).astype(np.float64)
+
+
+MAKERS: dict[str, Callable[[str, dict[str, Any], int, bool, int], Any]] = {
+    "svc": _svc,
+    "forest": _forest,
+    "logistic": _logistic,
+    "ridge": _ridge,
+    "mlp": _mlp,
+}
+"""Every probe by its name."""
+
+
+def _grid(**values: tuple[Any, ...]) -> tuple[Mapping[str, Any], ...]:
+    """All combinations, the first value of each first."""
+    rows: list[dict[str, Any]] = [{}]
+    for name, options in values.items():
+        rows = [row | {name: option} for row in rows for option in options]
+    return tuple(rows)
+
+
+_C = (0.003, 0.03, 0.3)
+GRIDS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
+    ("svc", "classes"): _grid(gamma=(1.0,), C=(1.0, 10.0), class_weight=_WEIGHTS)
+    + _grid(gamma=(0.3,), C=(10.0,), class_weight=_WEIGHTS),
+    ("svc", "values"): _grid(gamma=(1.0, 0.3), C=(1.0, 10.0)),
+    ("forest", "classes"): _grid(
+        min_samples_leaf=(1, 5), class_weight=(None, "balanced_subsample")
+    ),
+    ("forest", "values"): _grid(min_samples_leaf=(2, 8)),
+    ("forest", "labels"): _grid(min_samples_leaf=(2, 8)),
+    ("logistic", "classes"): _grid(C=(*_C, 3.0), class_weight=_WEIGHTS),
+    ("logistic", "labels"): _grid(C=_C),
+    ("ridge", "values"): _grid(alpha=(1.0, 10.0, 100.0, 1000.0, 10000.0)),
+    ("mlp", "classes"): _grid(alpha=(0.01, 1.0, 10.0)),
+    ("mlp", "values"): _grid(alpha=(0.01, 1.0, 10.0)),
+    ("mlp", "labels"): _grid(alpha=(0.01, 1.0, 10.0)),
+}
+"""What hyper-parameters are chosen from, by probe and kind of question. An SVC's gamma is divided
+by the number of values in an embedding."""

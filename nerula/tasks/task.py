@@ -1,0 +1,161 @@
+"""Task: a question about recordings, the split on which it is asked, and how it is judged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula.errors import NerulaError
+
+if TYPE_CHECKING:
+    from nerula.store import Store
+
+Rows = NDArray[np.int64]
+Kind = Literal["classes", "values", "labels", "identity"]
+View = Literal["whole", "leads", "halves"]
+
+FAMILIES: dict[str, str] = {
+    "ptbxl100": "ptbxl",
+    "ptbxl500": "ptbxl",
+    "sample": "ptbxl",
+    "challenge2017": "challenge2017",
+    "ucihar": "ucihar",
+    "ecgid": "ecgid",
+}
+"""What a source was recognised as, to the data set that it is or is a part of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a store says of its recordings: one row each, None or NaN where nothing is known."""
+
+    name: NDArray[np.object_]
+    subject: NDArray[np.object_]
+    age: NDArray[np.float32]
+    sex: NDArray[np.object_]
+    labels: NDArray[np.object_]
+    fold: NDArray[np.object_]
+    digest: NDArray[np.object_]
+    valid: NDArray[np.float32]
+    length: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, store: "Store") -> "Facts":
+        """Read the columns of a store."""
+        return cls(**{field.name: store.column(field.name) for field in fields(cls)})
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    @property
+    def people(self) -> NDArray[np.int64]:
+        """A number for each subject; a recording of nobody known is somebody of its own."""
+        numbers: dict[str, int] = {}
+        keys = (
+            f"name {name}" if subject is None else f"subject {subject}"
+            for name, subject in zip(self.name, self.subject, strict=True)
+        )
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+    @property
+    def short(self) -> NDArray[np.object_]:
+        """The last part of each name: a record's own number, wherever its folder lies."""
+        return np.array([name.rpartition("/")[2] for name in self.name], object)
+
+    def any_of(self, statements: frozenset[str] | set[str]) -> NDArray[np.bool_]:
+        """Which recordings have one of these labels."""
+        return np.array([not statements.isdisjoint(held) for held in self.labels], bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of a store on three sides. Where `choose` is empty, a part of `train` takes its place.
+
+    `dropped` are rows kept out of training because the same signal is on another side.
+    """
+
+    train: Rows
+    choose: Rows
+    test: Rows
+    dropped: Rows
+
+    @property
+    def all(self) -> tuple[Rows, Rows, Rows]:
+        """The three sides."""
+        return self.train, self.choose, self.test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is asked, of which recordings, on which split, and what the answer is measured by."""
+
+    name: str
+    title: str
+    family: str
+    """The data set, as `FAMILIES` calls it."""
+    kind: Kind
+    answers: tuple[str, ...]
+    """Classes, statements, or the one unit of values."""
+    metrics: tuple[str, ...]
+    main: str
+    """The metric by which hyper-parameters are chosen, and which stands first."""
+    probes: tuple[str, ...]
+    protocol: str
+    """The protocol in a sentence or two."""
+    target: Callable[[Facts], NDArray[Any]]
+    """Class numbers (-1: does not count), values (NaN: does not count), or a row of 0 and 1."""
+    splits: Callable[[Facts, NDArray[np.bool_]], list[Split]]
+    """The splits of the recordings that count."""
+    fetch: str
+    """What `nerula fetch` calls the data."""
+    leads: tuple[str, ...] = ()
+    """Which signals of the data; where empty, the model's own."""
+    view: View = "whole"
+    """Recordings as they are; each lead on its own, joined afterwards; or halves apart."""
+    overlap: float = 0.0
+    """Share of a window that the next one repeats; the last one ends with the recording."""
+    on_sample: bool = False
+    """Whether the bundled sample will do for a first look."""
+    options: Mapping[str, Any] | None = None
+    """What the task tells its metrics."""
+
+    def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which recordings have an answer and hold any signal."""
+        match self.kind:
+            case "values":
+                answered = np.isfinite(target)
+            case "labels":
+                answered = np.ones(len(target), bool)
+            case _:
+                answered = target >= 0
+        return np.asarray(answered & (facts.valid > 0) & (facts.length > 0), bool)
+
+
+def by_folds(
+    train: set[str], choose: set[str], test: set[str]
+) -> Callable[[Facts, NDArray[np.bool_]], list[Split]]:
+    """The split that a data set's own folds make."""
+
+    def split(facts: Facts, counts: NDArray[np.bool_]) -> list[Split]:
+        sides = [
+            np.flatnonzero(counts & np.array([fold in folds for fold in facts.fold], bool))
+            for folds in (train, choose, test)
+        ]
+        return [without_twins(facts, *sides)]
+
+    return split
+
+
+def without_twins(facts: Facts, train: Rows, choose: Rows, test: Rows) -> Split:
+    """A split whose training side holds no signal that another side holds too."""
+    elsewhere = set(facts.digest[np.concatenate((choose, test))])
+    twin = np.array([digest in elsewhere for digest in facts.digest[train]], bool)
+    if not len(train) or not len(test):
+        raise NerulaError(
+            f"Of {len(facts)} recordings {len(train)} are for training and {len(test)} for the "
+            "test: this is not the data set of the task, or too small a part of it.",
+            "Give the whole data set.",
+        )
+    return Split(train[~twin], choose, test, train[twin])
