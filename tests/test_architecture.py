@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publishers": set(),
     "augment": set(),
     "loss": set(),
-    "encoders": {"augment"},
+    "encoders": {"augment", "errors"},
     "method": set(),
     "methods": {"errors", "augment", "loss", "encoders", "method"},
     "options": {"errors"},
@@ -63,14 +63,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cards": {"schema"},
     "model": NUMERIC | {"method", "schema"},
     "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
+    "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
+    | {"options", "store", "train"},
+    "tasks": GROUND | {"store"},
+    "metrics": set(),
+    "bootstrap": {"metrics"},
+    "gaps": {"signal"},
+    "fewer": set(),
+    "guards": GROUND | {"leakage", "tasks"},
+    "probes": {"errors", "metrics"},
+    "features": {"errors", "files", "gaps", "model", "run", "signal", "store", "summary", "tasks"},
+    "judgement": {"bootstrap", "metrics", "tasks"},
+    "results": {"bootstrap", "errors", "files", "metrics"},
+    "evaluate": {"__init__", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
+    | {"guards", "judgement", "metrics", "model", "probes", "results", "store", "tasks"},
     "cli": {"__init__", "errors", "defects"},
 }
-VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute"}
+VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe"}
 
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
+TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
+TORCH_FREE |= {"judgement", "results", "evaluate", "probe"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 
