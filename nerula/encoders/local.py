@@ -171,7 +171,7 @@ class LocalEncoder(Encoder):
 
     `stem` lists (channels, stride) of the convolutions, `blocks` (reach, stride) of the
     transformer blocks; `widening` convolutions k5 between them bring the one to the other's
-    width. Every lead comes with its validity as a second input, so that a hidden
+    width; with `rotary`, attention tells distances apart. Every lead comes with its validity as a second input, so that a hidden
     sample is not mistaken for a sample of 0 mV.
     """
 
@@ -187,6 +187,7 @@ class LocalEncoder(Encoder):
         width: int = 128,
         heads: int = 4,
         expansion: int = 4,
+        rotary: bool = False,
     ) -> None:
         super().__init__()
         layers = [(outputs, kernel, stride) for outputs, stride in stem]
@@ -200,7 +201,8 @@ class LocalEncoder(Encoder):
         if channels[-1] != width:
             self.widen = nn.Linear(channels[-1], width, bias=False)
         self.blocks = nn.ModuleList(
-            Block(width, heads, reach, stride, expansion=expansion) for reach, stride in blocks
+            Block(width, heads, reach, stride, expansion=expansion, rotary=rotary)
+            for reach, stride in blocks
         )
         self.norm = nn.LayerNorm(width, bias=False)
         self.width = width
@@ -210,7 +212,8 @@ class LocalEncoder(Encoder):
         for reach, stride in blocks:
             self._see(1, stride)
             self._see(reach or None, 1)
-        self.grid = self.stride * max((block_length(reach) for reach, _ in blocks), default=1)
+        longest = max((block_length(reach) for reach, _ in blocks), default=1)
+        self.grid = self.stride * longest * (2 if rotary else 1)  # rotary angles: two blocks
 
     def _see(self, reach: int | None, stride: int) -> None:
         """Account for a layer in what the encoder's tokens can see."""

@@ -82,6 +82,7 @@ class Nerula(Method):
             "separable": True,
             "widening": 2,
             "blocks": ((9, 1),) * 7 + ((0, 1),) * 3,
+            "rotary": False,
             "decoder_depth": 2,
         },
     }
@@ -113,6 +114,7 @@ class Nerula(Method):
         encoder: str = "local",
         width: int = 128,
         heads: int = 4,
+        rotary: bool = True,
         stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 2)),
         kernel: int = 9,
         separable: bool = False,
@@ -145,6 +147,7 @@ class Nerula(Method):
                 blocks=[(reach, stride) for reach, stride in blocks],
                 width=width,
                 heads=heads,
+                rotary=rotary,
             )
         else:
             self.encoder = ResNet(leads=inputs(leads, normalise), widths=resnet_widths)
