@@ -25,11 +25,20 @@ ORDER, CROPS = 1, 2
 
 
 class Windows(NamedTuple):
-    """One batch on its device: (B, S, L, T), (B, S, L, T) and (B,)."""
+    """One batch on its device: (B, S, L, T), (B, S, L, T) and (B,); labels (B, ...) if any."""
 
     x: Tensor
     valid: Tensor
     subject: Tensor
+    labels: Tensor | None = None
+
+
+class Labelled(NamedTuple):
+    """Which rows of a store to learn from, and what: all other rows are never touched."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32] | NDArray[np.int64]
+    """One entry for each of the rows."""
 
 
 class Batches:
@@ -44,9 +53,15 @@ class Batches:
         *,
         leads: Sequence[str] = (),
         share: tuple[int, int] = (0, 1),
+        labelled: Labelled | None = None,
     ) -> None:
         self.device, self.share, self.segments = device, share, needs.segments
         self.leads = tuple(leads) or store.contract.leads
+        if needs.labels and labelled is None:
+            raise UsageError(
+                "This method learns from labels, and a store by itself does not say which.",
+                "In Python: nerula.finetune.finetune(method, store, rows, targets, kind).",
+            )
         for lead in self.leads:
             if lead not in store.contract.leads:
                 held = ", ".join(store.contract.leads)
@@ -58,26 +73,24 @@ class Batches:
                 "Choose with --leads.",
             )
         self._rows_of_leads = [store.contract.leads.index(lead) for lead in self.leads]
-        self.window = round(options.window * store.contract.rate)
+        self.window = round(options.window * store.contract.rate / needs.segments)
         self.batch, self.seed = options.batch, options.seed
         if self.window < 1 or self.batch < 1 or self.batch % share[1]:
             raise UsageError(
                 f"A window of {self.window} samples, a batch of {self.batch} for {share[1]} ranks."
             )
         self._lengths = store.lengths
-        self.index = np.flatnonzero(
-            chosen_folds(store.column("fold"), options.folds)
-            & (self._lengths > (needs.segments - 0.5) * self.window)
-            & has_leads(store, self.leads)
-        )
+        self._labels = None if labelled is None else self._by_row(labelled, len(store))
+        self.index = labelled.rows if labelled else self._fitting(store, options.folds)
         self._subject = subject_numbers(store.column("subject"))
         self.per_epoch = len(self.index) // self.batch
         self.steps = options.epochs * self.per_epoch
-        if not self.steps:
+        if options.epochs and not self.steps:
+            each = f"{needs.segments} windows of {options.window / needs.segments:g} s"
             raise UsageError(
                 f"{len(self.index)} of {len(store)} recordings are in folds {options.folds}, have "
-                f"the leads and fill {needs.segments} windows of {options.window:g} s at least by "
-                f"half: nothing to train for {options.epochs} epochs in batches of {self.batch}.",
+                f"the leads and fill {each} at least by half: "
+                f"nothing to train for {options.epochs} epochs in batches of {self.batch}.",
                 "Choose a smaller --batch, a shorter --window or other --folds.",
             )
         self._gather = OnDevice(store, device) if fits(store, device) else FromStore(store, device)
@@ -98,7 +111,26 @@ class Batches:
         """Windows of the training's leads and segments."""
         x, valid = self._gather(rows, start, self.segments * self.window)
         subject = torch.from_numpy(self._subject[rows]).to(x.device)
-        return Windows(self._cut(x), self._cut(valid), subject)
+        labels = None if self._labels is None else self._labels[torch.from_numpy(rows)]
+        if labels is not None:
+            labels = labels.to(x.device, non_blocking=True)
+        return Windows(self._cut(x), self._cut(valid), subject, labels)
+
+    @staticmethod
+    def _by_row(labelled: Labelled, count: int) -> Tensor:
+        """Labels for every row of the store; of those not labelled, zeros that nobody reads."""
+        labels = torch.from_numpy(np.asarray(labelled.labels))
+        return labels.new_zeros(count, *labels.shape[1:]).index_copy(
+            0, torch.from_numpy(labelled.rows), labels
+        )
+
+    def _fitting(self, store: Store, folds: str) -> NDArray[np.int64]:
+        """Rows of the folds that have the leads and fill the segments at least by half."""
+        return np.flatnonzero(
+            chosen_folds(store.column("fold"), folds)
+            & (self._lengths > (self.segments - 0.5) * self.window)
+            & has_leads(store, self.leads)
+        )
 
     def _cut(self, x: Tensor) -> Tensor:
         """(B, all leads, S T) to (B, S, L, T)."""

@@ -18,6 +18,12 @@ def huber(predicted: Tensor, truth: Tensor, where: Tensor, delta: float = 1.0) -
     return (loss * where).sum() / where.sum().clamp(min=1)
 
 
+def masked_mse(predicted: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Mean squared error over the samples in `where`."""
+    loss = (predicted.float() - truth.float()).square()
+    return (loss * where).sum() / where.sum().clamp(min=1)
+
+
 def spread(z: Tensor) -> Tensor:
     """Standard deviation over the batch of the unit-length embeddings, times sqrt(D).
 
@@ -71,9 +77,9 @@ def info_nce(first: Tensor, second: Tensor, subject: Tensor, temperature: float 
     same |= row.unsqueeze(1) == column
     # The mean over the pairs of all ranks: a rank with many pairs counts for more.
     pairs = _gathered(same.sum().view(1)).float().mean()
-    directions = ((a, _gathered(b)), (b, _gathered(a)))
-    each = [_scores(anchor, keys, temperature).log_softmax(1) for anchor, keys in directions]
-    return -sum((one * same).sum() for one in each) / (2 * pairs)
+    there = _scores(a, _gathered(b), temperature).log_softmax(1)
+    back = _scores(b, _gathered(a), temperature).log_softmax(1)
+    return -((there + back) * same).sum() / (2 * pairs)
 
 
 def _unit(z: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ class Needs:
     leads: int = 1
     """Leads per recording; recordings with fewer valid leads are skipped."""
     segments: int = 1
-    """Adjacent windows of one recording per sample."""
+    """Adjacent windows of one recording per sample; they share the seconds of the loop's window,
+    so that every method sees as much."""
     labels: bool = False
 
 
@@ -55,6 +56,12 @@ class Method(nn.Module, ABC):
     needs: Needs = Needs()
     """What this method, as configured, asks of the data."""
 
+    paces: Mapping[str, float] = {}
+    """Parts (attributes) that learn slower or faster: their share of the loop's learning rate."""
+
+    trains: ClassVar[bool] = True
+    """False for what has nothing to learn: `pretrain` writes it as it is built."""
+
     @abstractmethod
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return {"loss": ..., and its parts}. `progress` in [0, 1] drives every schedule."""
@@ -69,3 +76,13 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Run after each optimiser step, for moving averages."""
+
+
+class Control(Method):
+    """A method that learns nothing, to see what learning is worth."""
+
+    trains = False
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Refuse: there is nothing to train."""
+        raise TypeError(f"{type(self).__name__} learns nothing")

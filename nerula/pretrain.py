@@ -3,6 +3,7 @@
 import inspect
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -38,13 +39,19 @@ def pretrain(
     """Train METHOD on STORE; everything goes into the folder RUN, and the model into RUN/model.
 
     `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. A
-    run that was interrupted, by whatever, is continued by the same call. Returns an exit code.
+    run that was interrupted, by whatever, is continued by the same call. Controls have nothing to
+    learn, and with no epochs nothing is learned: their model is written at once. Returns an exit
+    code.
     """
     kind, data = find(method), Store.open(store)
     loop, arguments = split(kind, preset, options)
+    if not kind.trains:
+        loop = replace(loop, epochs=0)
     leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
     if "leads" in arguments:
         arguments["leads"] = len(leads)
+    if "rate" in arguments:
+        arguments["rate"] = data.contract.rate
     machine = _kept_machine(run) or Machine.chosen(loop)
     ranks = Ranks.join(machine.device)
     try:
@@ -56,7 +63,8 @@ def pretrain(
         work = partial(train, model, batches, loop, run, bf16=machine.bf16, ranks=ranks)
         if ranks.rank:
             ranks.wait()
-            work()
+            if batches.steps:
+                work()
             return 0
         config = {
             "method": method,
@@ -72,7 +80,9 @@ def pretrain(
                 return 0
             command = _command(method, store, run, preset, options)
             record.note(command=command, nerula=__version__, machine=machine.facts())
-            if not _finished(record, work, batches.steps):
+            if not batches.steps:  # a control, or --epochs 0: the model as it was built
+                record.note(steps=0, seconds=0.0)
+            elif not _finished(record, work, batches.steps):
                 return STOPPED
             save(
                 run / MODEL,
@@ -81,7 +91,7 @@ def pretrain(
                 arguments=arguments,
                 contract=replace(data.contract, leads=leads),
                 window=batches.window,
-                training=_provenance(record, config),
+                training=_provenance(record, config, _seen(data, batches)),
             )
             record.note(status="finished", problem=None)
             _farewell(record, store)
@@ -134,12 +144,24 @@ def _out_of_memory(error: Exception) -> NerulaError | None:
     )
 
 
-def _provenance(record: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+def _seen(store: Store, batches: Batches) -> dict[str, Any]:
+    """Which data set was trained on, and how many recordings of each of its folds."""
+    folds = Counter(str(fold or "none") for fold in store.column("fold")[batches.index])
+    source = store.facts.get("source") or {}
+    return {"kind": source.get("kind"), "folds": dict(sorted(folds.items()))}
+
+
+def _provenance(record: Run, config: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
     """Where a model comes from, for its config and its card."""
-    last = [row for row in record.rows() if "embedding_rank" in row][-1]
+    ended = [row for row in record.rows() if "embedding_rank" in row]
+    last = ended[-1] if ended else {}
     measured = {name: last[name] for name in last if name not in ("epoch", "lr", "step")}
     return {
-        "data": {"store": config["store"]["digest"], "recordings": config["store"]["recordings"]},
+        "data": {
+            "store": config["store"]["digest"],
+            "recordings": config["store"]["recordings"],
+            **seen,
+        },
         "command": record.state["command"],
         "options": config["options"],
         "machine": record.state["machine"],

@@ -42,20 +42,22 @@ def train(
     method: Method,
     batches: Batches,
     options: Options,
-    folder: Path,
+    folder: Path | None = None,
     *,
     bf16: bool = False,
     ranks: Ranks = Ranks(),  # noqa: B008 (immutable)
     run: Run | None = None,
     show: Show | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> int:
     """Train `method` to the end, or until somebody says stop; return the steps that are done.
 
     `folder` holds the checkpoints to continue from; `run` writes them, on the first rank only.
+    `after_epoch` is told how many epochs have passed.
     """
     device, steps = batches.device, batches.steps
     optimiser = _optimiser(method, options)
-    step = _restore(folder, method, optimiser)
+    step = _restore(folder, method, optimiser) if folder else 0
     journal = Journal(run, batches, step, show)
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     forward = torch.compile(method) if options.compile else method
@@ -67,12 +69,13 @@ def train(
         while step < steps and not told:
             progress, rate = step / steps, _rate(step, steps, options)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["pace"]
 
             seed = _seed(options.seed, step, ranks.rank)
             torch.manual_seed(seed)
             generator.manual_seed(seed)
-            batch = Batch(*batches.at(step), generator)
+            x, valid, subject, labels = batches.at(step)
+            batch = Batch(x, valid, subject, generator, labels)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 parts = forward(batch, progress)
@@ -96,6 +99,8 @@ def train(
                 journal.flush()  # first, because it refuses what is not a number
                 run.save(step, state(method, optimiser))
                 saved = time.monotonic()
+            if ended and after_epoch is not None:
+                after_epoch(step // batches.per_epoch)
     journal.flush()
     return step
 
@@ -132,15 +137,17 @@ def _restore(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> 
 
 
 def _optimiser(method: Method, options: Options) -> torch.optim.AdamW:
-    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    """AdamW: matrices decay, vectors do not, and each part learns at its own pace."""
+    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            paces = (pace for part, pace in method.paces.items() if name.startswith(f"{part}."))
+            groups.setdefault((parameter.ndim > 1, next(paces, 1.0)), []).append(parameter)
+    listed = [
+        {"params": members, "weight_decay": options.weight_decay if matrix else 0.0, "pace": pace}
+        for (matrix, pace), members in groups.items()
     ]
-    betas = (0.9, options.beta2)
-    return torch.optim.AdamW(groups, lr=options.lr, betas=betas, fused=True)
+    return torch.optim.AdamW(listed, lr=options.lr, betas=(0.9, options.beta2), fused=True)
 
 
 def _grouped(optimiser: torch.optim.Optimizer) -> list[Tensor]:
@@ -165,7 +172,7 @@ def _seed(seed: int, step: int, rank: int) -> int:
 def _probe(method: Method, batches: Batches, bf16: bool) -> tuple[float, float]:
     """How many directions the embeddings of some recordings use, and how far they spread."""
     rows = batches.index[:: max(1, len(batches.index) // PROBED)][:PROBED]
-    x, valid, _ = batches.windows(rows, np.zeros(len(rows), np.int64))
+    x, valid, *_ = batches.windows(rows, np.zeros(len(rows), np.int64))
     method.eval()
     with torch.autocast(batches.device.type, torch.bfloat16, enabled=bf16):
         z = method.embed(x[:, 0], valid[:, 0]).float()

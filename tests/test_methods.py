@@ -12,11 +12,16 @@ from nerula.errors import UsageError
 from nerula.method import Batch, Method
 from nerula.methods import METHODS, build, find
 
-TIME = 512
+TIME = 320
 
 
 @pytest.fixture(params=sorted(METHODS))
 def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted(name for name in METHODS if find(name).trains))
+def learner(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -77,8 +82,8 @@ def test_the_docstring_names_its_source(name: str) -> None:
     assert len(text) > 200
 
 
-def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name: str) -> None:
-    method = made(name)
+def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(learner: str) -> None:
+    method = made(learner)
     parts = method(batch(method), 0.5)
     assert parts["loss"].shape == ()
     assert all(torch.isfinite(part) for part in parts.values())
@@ -93,15 +98,15 @@ def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name: str) 
 
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])
-def test_both_ends_of_every_schedule_are_finite(name: str, progress: float) -> None:
-    method = made(name)
+def test_both_ends_of_every_schedule_are_finite(learner: str, progress: float) -> None:
+    method = made(learner)
     method(batch(method), progress)["loss"].backward()
     method.after_step(progress)
     assert all(torch.isfinite(value).all() for value in method.state_dict().values())
 
 
-def test_a_few_steps_learn(name: str) -> None:
-    method = made(name)
+def test_a_few_steps_learn(learner: str) -> None:
+    method = made(learner)
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], 1e-3)
     losses = []
     for step in range(8):
@@ -114,19 +119,19 @@ def test_a_few_steps_learn(name: str) -> None:
     assert min(losses[-3:]) < losses[0]
 
 
-def test_the_batchs_generator_decides_everything(name: str) -> None:
+def test_the_batchs_generator_decides_everything(learner: str) -> None:
     losses = []
     for noise in (1, 2):
-        method = made(name)
+        method = made(learner)
         torch.manual_seed(noise)  # the global generator must not matter
         losses.append(method(batch(method), 0.5)["loss"])
     assert torch.equal(*losses)
 
 
-def test_what_is_not_valid_is_irrelevant_to_the_loss(name: str) -> None:
+def test_what_is_not_valid_is_irrelevant_to_the_loss(learner: str) -> None:
     losses = []
     for hidden in (0.0, 1e4):
-        method = made(name)
+        method = made(learner)
         given = batch(method)
         x = torch.where(given.valid, given.x, hidden)
         given = Batch(x, given.valid, given.subject, given.generator, given.labels)
@@ -147,7 +152,7 @@ def test_embedding_one_at_a_time_equals_a_batch(name: str) -> None:
     assert together.dtype == torch.float32
     assert torch.allclose(together, apart, atol=1e-5)
     assert torch.equal(together[0], with_others[0])
-    assert not torch.allclose(together[1], with_others[1])
+    assert name == "majority" or not torch.allclose(together[1], with_others[1])
 
 
 def test_what_is_not_valid_is_irrelevant_to_the_embedding(name: str) -> None:
@@ -178,8 +183,8 @@ def test_nothing_valid_has_a_finite_embedding(name: str) -> None:
     assert torch.equal(z[0], z[1])
 
 
-def test_nothing_valid_has_a_finite_loss(name: str) -> None:
-    method = made(name)
+def test_nothing_valid_has_a_finite_loss(learner: str) -> None:
+    method = made(learner)
     given = batch(method)
     valid = given.valid.clone()
     valid[0] = False
@@ -200,7 +205,8 @@ def test_evaluation_changes_nothing(name: str) -> None:
 
 def test_the_state_is_the_method(name: str) -> None:
     method = made(name)
-    method(batch(method), 0.5)["loss"].backward()
+    if method.trains:
+        method(batch(method), 0.5)["loss"].backward()
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -210,8 +216,9 @@ def test_the_state_is_the_method(name: str) -> None:
     x, valid = signals(3, method.needs.leads)
     with torch.no_grad():
         assert torch.equal(method.eval().embed(x, valid), other.eval().embed(x, valid))
-    first, second = method.train()(batch(method), 0.3), other.train()(batch(other), 0.3)
-    assert torch.equal(first["loss"], second["loss"])
+    if method.trains:
+        first, second = method.train()(batch(method), 0.3), other.train()(batch(other), 0.3)
+        assert torch.equal(first["loss"], second["loss"])
 
 
 def test_reconstruction_keeps_what_was_measured_or_is_refused(name: str) -> None:
@@ -227,20 +234,47 @@ def test_reconstruction_keeps_what_was_measured_or_is_refused(name: str) -> None
     assert torch.isfinite(filled).all()
 
 
-def test_bfloat16_keeps_the_loss_and_the_embedding(name: str) -> None:
-    losses, embeddings = [], []
+def test_bfloat16_keeps_the_loss(learner: str) -> None:
+    losses = []
     for bf16 in (False, True):
-        method = made(name)
+        method = made(learner)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             parts = method(batch(method), 0.5)
             parts["loss"].backward()
-            with torch.no_grad():
-                embeddings.append(method.eval().embed(*signals(3, method.needs.leads)))
         losses.append(parts["loss"].item())
         assert parts["loss"].dtype == torch.float32
     assert losses[1] == pytest.approx(losses[0], rel=0.05, abs=0.02)
-    cosine = torch.cosine_similarity(embeddings[0].float(), embeddings[1].float())
-    assert (cosine > 0.99).all()
+
+
+def test_bfloat16_keeps_the_embedding(name: str) -> None:
+    embeddings = []
+    method = made(name).eval()
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.no_grad():
+            embeddings.append(method.embed(*signals(3, method.needs.leads)).float())
+    distance = (embeddings[0] - embeddings[1]).norm(dim=1)
+    assert (distance <= 0.14 * embeddings[0].norm(dim=1)).all()  # a cosine of 0.99
+
+
+def test_a_control_learns_nothing_and_says_so(name: str) -> None:
+    method = made(name)
+    if method.trains:
+        return
+    with pytest.raises(TypeError, match="learns nothing"):
+        method(batch(method), 0.0)
+
+
+@pytest.mark.parametrize("huge", [1e6, 1e30, -3e38])
+def test_an_absurd_signal_has_a_finite_embedding_from_every_control(
+    name: str, huge: float
+) -> None:
+    method = made(name).eval()
+    if method.trains or name == "random_init":
+        return
+    x, valid = signals(2, method.needs.leads)
+    x[:, :, 100:130] = huge
+    with torch.no_grad():
+        assert torch.isfinite(method.embed(x, valid)).all()
 
 
 def test_a_method_of_ones_own_needs_no_registration() -> None:

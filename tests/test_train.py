@@ -395,7 +395,7 @@ def test_a_batch_is_shared_by_the_ranks(store: Path) -> None:
 
 def test_windows_are_crops_and_segments_are_neighbours(store: Path) -> None:
     data = Store.open(store)
-    made = batches(data, Needs(segments=2), batch=16, window=2.5)
+    made = batches(data, Needs(segments=2), batch=16, window=5.0)
     one = made.at(0)
     assert one.x.shape == (16, 2, 1, 250)
     recordings = np.concatenate([data.read(int(i))[0] for i in made.index])
@@ -427,8 +427,9 @@ def test_a_store_on_the_device_gives_the_same_bits(store: Path) -> None:
 
 
 def test_recordings_that_cannot_fill_the_segments_by_half_are_left_out(store: Path) -> None:
-    with pytest.raises(UsageError, match=r"0 of 175 recordings.*shorter --window"):
-        batches(Store.open(store), Needs(segments=2))
+    assert batches(Store.open(store), Needs(segments=2)).window == 512
+    with pytest.raises(UsageError, match=r"0 of 175 .*2 windows of 10 s .*shorter --window"):
+        batches(Store.open(store), Needs(segments=2), window=20.0)
     with pytest.raises(UsageError, match="smaller --batch"):
         batches(Store.open(store), batch=120)
 

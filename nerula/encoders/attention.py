@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_NEVER = -4096.0
+NEVER = -4096.0
 """Added to the score of a key that must not be seen: its weight is then exactly zero. Finite, so
 that a window without any valid key gives numbers, which the caller's mask takes out, not NaN; and
 no larger, since a softmax on the CPU takes five times as long below about -16,000."""
@@ -37,7 +37,7 @@ def window_bias(label: Tensor, reach: int, dtype: torch.dtype) -> Tensor:
     keys = F.pad(label, (halo, halo)).unfold(1, span, block).flatten(0, 1)
     seen = (keys.unsqueeze(1) == label.reshape(-1, block, 1)) & near
     bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return bias.masked_fill_(~seen, _NEVER)
+    return bias.masked_fill_(~seen, NEVER)
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int) -> Tensor:
@@ -69,7 +69,7 @@ def full_attention(qkv: Tensor, label: Tensor, heads: int) -> Tensor:
     batch, time, width = qkv.shape
     query, key, value = qkv.view(batch, time, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     seen = label[:, None, :, None] == label[:, None, None, :]
-    bias = torch.zeros(seen.shape, dtype=qkv.dtype, device=qkv.device).masked_fill_(~seen, _NEVER)
+    bias = torch.zeros(seen.shape, dtype=qkv.dtype, device=qkv.device).masked_fill_(~seen, NEVER)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return mixed.transpose(1, 2).reshape(batch, time, width // 3)
 

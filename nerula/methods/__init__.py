@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 METHODS = {
     "nerula": "nerula.methods.nerula:Nerula",
+    "byol": "nerula.methods.byol:Byol",
+    "simclr": "nerula.methods.simclr:Simclr",
+    "cmsc": "nerula.methods.cmsc:Cmsc",
+    "timae": "nerula.methods.timae:Timae",
+    "supervised": "nerula.methods.supervised:Supervised",
+    "random_init": "nerula.methods.random_init:RandomInit",
+    "random_convolutions": "nerula.methods.random_convolutions:RandomConvolutions",
+    "heart_rate": "nerula.methods.heart_rate:HeartRate",
+    "majority": "nerula.methods.majority:Majority",
 }
 """Name to `module:Class`; imported only when asked for."""
 

@@ -1,0 +1,70 @@
+"""Backbone: the encoder that methods are compared on, with what belongs before and behind it."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from nerula.encoders import PIECE, Encoder, Tokens
+from nerula.encoders.local import LocalEncoder
+from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.resnet import NORMS, ResNet
+from nerula.encoders.scale import SCALINGS, inputs, scale
+from nerula.errors import UsageError
+
+ENCODERS = ("resnet", "local")
+
+
+class Backbone(Encoder):
+    """Scaling, an encoder and pooling: from mV to tokens, or to one vector of `dimensions`.
+
+    `resnet` is He's network in one dimension, of `widths`; `local` is NERULA's encoder as it is by
+    default. A ResNet knows nothing of masks: what is invalid is zero for it, after the scaling,
+    and zero again after each of its blocks. With `norm="batch"`, the original, hidden stretches
+    still weigh in the statistics of a batch, as zeros; with `norm="position"` they do not.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str,
+        widths: Sequence[int],
+        norm: str,
+        pooling: str,
+        normalise: str,
+        unit: float,
+        leads: int,
+    ) -> None:
+        super().__init__()
+        known = (
+            ("encoder", encoder, ENCODERS),
+            ("norm", norm, NORMS),
+            ("pooling", pooling, POOLINGS),
+            ("normalise", normalise, SCALINGS),
+        )
+        for name, chosen, choices in known:
+            if chosen not in choices:
+                raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(choices)}.")
+        self.pooling, self.normalise, self.unit = pooling, normalise, unit
+        self.encoder: Encoder
+        if encoder == "local":
+            self.encoder = LocalEncoder(leads=inputs(leads, normalise))
+        else:
+            self.encoder = ResNet(leads=inputs(leads, normalise), widths=widths, norm=norm)
+        self.width, self.stride = self.encoder.width, self.encoder.stride
+        self.context, self.grid = self.encoder.context, self.encoder.grid
+        self.dimensions = self.width * POOLINGS[pooling]
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tokens:
+        """Encode (B, L, T) in mV in one piece."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        tokens: Tokens = self.encoder(scaled.x, scaled.visible)
+        return tokens
+
+    def pieces(self, x: Tensor, valid: Tensor, length: int = PIECE) -> Iterator[Tokens]:
+        """Encode any length, scaled as a whole, in bounded memory."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        return self.encoder.pieces(scaled.x, scaled.visible, length)
+
+    def pooled(self, x: Tensor, valid: Tensor) -> Tensor:
+        """One vector for each signal of any length: (B, dimensions)."""
+        return pool(self.pieces(x, valid), self.pooling)

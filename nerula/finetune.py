@@ -1,0 +1,337 @@
+"""Fine-tuning: a trained encoder and labels to a model that predicts them.
+
+It knows no task: it is given rows of a store and an array of targets. The whole network learns,
+the encoder at a share of the head's pace, and the epoch with the least error on a validation part
+of the same rows, which shares no subject with the rest, is kept. From scratch is the same with a
+method that has not been trained.
+"""
+
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from nerula.batches import Batches, Labelled
+from nerula.contract import Contract
+from nerula.errors import UsageError
+from nerula.machine import Machine
+from nerula.method import Method
+from nerula.methods.supervised import KINDS, Predictor
+from nerula.model import Model
+from nerula.options import Options
+from nerula.store import Store
+from nerula.train import train
+
+Array = NDArray[np.float32]
+Rows = NDArray[np.int64]
+PACE = 0.3
+"""Learning rate of a trained encoder, as a share of the head's."""
+LEAST_STEPS = 200
+"""However few the labels are, so many steps are made: more epochs then."""
+CHECKS = 20
+"""How often the validation part is predicted, at most."""
+LEAST_VALIDATION = 10
+"""With fewer recordings to choose an epoch on, the last one is kept."""
+
+
+class Check(NamedTuple):
+    """The validation part, looked at once."""
+
+    epoch: int
+    error: float
+    """Log loss of classes and labels, squared error in standard deviations of values."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What `finetune` returns."""
+
+    model: Model
+    """Its method is a `Predictor`; `model.embed` gives the fine-tuned encoder's embedding."""
+    kind: str
+    checks: tuple[Check, ...]
+    """The validation error as it went; empty where there was no validation part."""
+    epoch: int
+    """The epoch whose weights these are."""
+    trained: Rows
+    """Rows that the weights were fitted to."""
+    validated: Rows
+    """Rows that chose the epoch."""
+
+    def predict(self, store: Store, rows: ArrayLike) -> Array:
+        """Predict rows of a store: (N, outputs) probabilities, or values in their own units.
+
+        A recording longer than the window is predicted in windows that overlap by half; each
+        counts as much as it has valid samples.
+        """
+        return _predict(self.model, store, np.asarray(rows, np.int64))
+
+
+def finetune(
+    model: Model | Method,
+    store: Store,
+    rows: ArrayLike,
+    targets: ArrayLike,
+    kind: str,
+    *,
+    outputs: int | None = None,
+    frozen: bool = False,
+    balanced: bool = False,
+    pace: float | None = None,
+    validation: float = 0.15,
+    window: float = 10.24,
+    epochs: int = 20,
+    batch: int = 64,
+    lr: float = 1e-3,
+    weight_decay: float = 0.05,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> Finetuned:
+    """Train a model, or a method that knows nothing yet, on the targets of a store's rows.
+
+    Parameters
+    ----------
+    model
+        What `nerula.load` returns, or a method from `nerula.methods.build`; it is not changed.
+    rows, targets
+        Rows of `store` and for each of them: a class from 0 on for `kind` "classes", zeros and
+        ones (N, labels) for "multilabel", a number or several for "regression".
+    outputs
+        How many classes there are; the largest target says so where it is None.
+    frozen
+        Leave the encoder as it is.
+    balanced
+        Weigh classes by the inverse of their frequency.
+    pace
+        The encoder's learning rate as a share of `lr`; 0.3 for a trained model, else 1.
+    validation
+        Share of the subjects in `rows` that chooses the epoch; 0 keeps the last.
+    window
+        Seconds; a model brings its own.
+    """
+    body, contract, length = _body(model, store, window)
+    chosen, labels = _checked(store, rows, targets, kind, outputs)
+    fitted, held = split_by_subject(store, chosen, validation, seed)
+    options = Options(
+        epochs=epochs,
+        batch=min(batch, len(fitted)),
+        lr=lr,
+        warmup=0.1,
+        weight_decay=weight_decay,
+        seed=seed,
+        folds="all",
+        window=length / contract.rate,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )
+    least = math.ceil(LEAST_STEPS / max(1, len(fitted) // max(1, options.batch)))
+    options = Options(**vars(options) | {"epochs": max(epochs, least)})
+    machine = Machine.chosen(options)
+    on = machine.enter()
+    torch.manual_seed(seed)
+    facts = _facts(labels[fitted], kind, outputs, balanced=balanced)
+    width = _width(body, length)
+    learner = Predictor(body, width, kind=kind, frozen=frozen, standardised=True, **facts).to(on)
+    trained = isinstance(model, Model) and _was_trained(model)
+    learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
+    result = Model(learner, contract, length, bf16=machine.bf16)
+    best = _Best(learner, result, store, (chosen[held], labels[held]), options.epochs)
+    batches = Batches(
+        store,
+        learner.needs,
+        options,
+        on,
+        leads=_leads(store, contract),
+        labelled=Labelled(chosen[fitted], labels[fitted]),
+    )
+    done = train(learner, batches, options, bf16=machine.bf16, after_epoch=best.look)
+    if done < batches.steps:
+        raise KeyboardInterrupt
+    learner.eval()
+    epoch = best.restore()
+    return Finetuned(result, kind, tuple(best.checks), epoch, chosen[fitted], chosen[held])
+
+
+class _Best:
+    """Looks at the validation part after epochs, and keeps the weights of the best one."""
+
+    def __init__(
+        self,
+        learner: Predictor,
+        model: Model,
+        store: Store,
+        held: tuple[Rows, NDArray[Any]],
+        epochs: int,
+    ) -> None:
+        self._learner, self._model, self._store = learner, model, store
+        (self._rows, self._labels), self._epochs = held, epochs
+        self._every = math.ceil(epochs / CHECKS)
+        self._weights: dict[str, torch.Tensor] = {}
+        self.checks: list[Check] = []
+
+    def look(self, epoch: int) -> None:
+        """Compute the error now and then, and after the last epoch."""
+        if not len(self._rows) or (epoch % self._every and epoch < self._epochs):
+            return
+        self._learner.eval()
+        predicted = _predict(self._model, self._store, self._rows)
+        self._learner.train()
+        error = _error(self._learner, predicted, self._labels)
+        if all(error < check.error for check in self.checks):
+            self._weights = deepcopy(self._learner.state_dict())
+        self.checks.append(Check(epoch, error))
+
+    def restore(self) -> int:
+        """Load the best weights; return their epoch."""
+        if not self.checks:
+            return self._epochs
+        self._learner.load_state_dict(self._weights)
+        return min(self.checks, key=lambda check: check.error).epoch
+
+
+def split_by_subject(
+    store: Store, rows: Rows, share: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Part positions in `rows`: those to fit, and those of a share of the subjects.
+
+    A recording of nobody known is a subject of its own. The second part is empty where it would
+    be too small to choose anything.
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"A validation share of {share} cannot be meant.", "Give 0.15, or 0.")
+    subject = store.column("subject")
+    known: dict[str, int] = {}
+    whose = np.array(
+        [known.setdefault(subject[row] or f"row {row}", len(known)) for row in rows], np.int64
+    )
+    shuffled = np.random.default_rng((seed, len(known))).permutation(len(known))
+    held = np.isin(whose, shuffled[: round(share * len(known))])
+    if held.sum() < LEAST_VALIDATION:
+        held[:] = False
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _body(model: Model | Method, store: Store, window: float) -> tuple[Method, Contract, int]:
+    """A copy of what is to be trained, the contract of its signals, the samples of its window."""
+    held = store.contract
+    if isinstance(model, Model):
+        if model.contract.rate != held.rate:
+            raise UsageError(
+                f"The model expects {model.contract.rate:g} Hz, {store.path} has {held.rate:g}.",
+                f"Prepare the store with --rate {model.contract.rate:g}.",
+            )
+        return deepcopy(model.method), model.contract, model.window
+    if model.needs.leads != len(held.leads):
+        raise UsageError(f"The method has {model.needs.leads} leads, the store {len(held.leads)}.")
+    return deepcopy(model), held, round(window * held.rate)
+
+
+def _was_trained(model: Model) -> bool:
+    return model.config is None or model.config.training.get("steps") != 0
+
+
+def _leads(store: Store, contract: Contract) -> tuple[str, ...]:
+    """The store's leads in the model's order; a single lead may have any name."""
+    if len(contract.leads) == len(store.contract.leads) == 1:
+        return store.contract.leads
+    missing = [lead for lead in contract.leads if lead not in store.contract.leads]
+    if missing:
+        raise UsageError(
+            f"{store.path} lacks {', '.join(missing)}.",
+            f"It has {', '.join(store.contract.leads)}.",
+        )
+    return contract.leads
+
+
+def _checked(
+    store: Store, rows: ArrayLike, targets: ArrayLike, kind: str, outputs: int | None
+) -> tuple[Rows, NDArray[Any]]:
+    """Rows and targets in the shape that training needs, or an error in words."""
+    if kind not in KINDS:
+        raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join(KINDS)}.")
+    chosen, given = np.asarray(rows), np.asarray(targets)
+    if chosen.ndim != 1 or len(chosen) < 2 or len(given) != len(chosen):
+        raise UsageError(f"{given.shape} targets for rows of shape {chosen.shape}.")
+    if chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(store):
+        raise UsageError(f"Rows must be whole numbers from 0 to {len(store) - 1}.")
+    if len(np.unique(chosen)) != len(chosen):
+        raise UsageError("A row is named twice.")
+    if not np.isfinite(given.astype(np.float64)).all():
+        raise UsageError("Targets must be numbers, all of them.", "Leave out rows without one.")
+    if kind == "classes":
+        most = math.inf if outputs is None else outputs
+        if given.ndim != 1 or (given != given.astype(np.int64)).any():
+            raise UsageError("Classes are one whole number for each row.")
+        if given.min() < 0 or given.max() >= most:
+            raise UsageError(f"Classes are numbered from 0 to {most - 1:g}.")
+        return chosen.astype(np.int64), given.astype(np.int64)
+    if kind == "multilabel" and (given.ndim != 2 or not np.isin(given, (0, 1)).all()):
+        raise UsageError("Several labels are zeros and ones of shape (N, labels).")
+    return chosen.astype(np.int64), given.reshape(len(given), -1).astype(np.float32)
+
+
+def _facts(
+    labels: NDArray[Any], kind: str, outputs: int | None, *, balanced: bool
+) -> dict[str, Any]:
+    """What the predictor's arguments say about the targets it is fitted to."""
+    if kind == "regression":
+        size = labels.std(0)
+        return {
+            "outputs": labels.shape[1],
+            "mean": labels.mean(0).tolist(),
+            "size": np.where(size > 0, size, 1.0).tolist(),
+        }
+    if kind == "multilabel":
+        return {"outputs": labels.shape[1]}
+    count = np.bincount(labels, minlength=outputs or 0)
+    weights = len(labels) / (np.count_nonzero(count) * np.maximum(count, 1))
+    return {"outputs": len(count), "weights": weights.tolist() if balanced else ()}
+
+
+@torch.no_grad()
+def _width(body: Method, length: int) -> int:
+    """Values of its embedding."""
+    device = next((one.device for one in body.parameters()), torch.device("cpu"))
+    nothing = torch.zeros(1, body.needs.leads, length, device=device)
+    return body.eval().embed(nothing, torch.ones_like(nothing, dtype=torch.bool)).shape[1]
+
+
+def _signals(store: Store, rows: Rows, contract: Contract) -> Iterator[tuple[Array, NDArray[Any]]]:
+    leads = [store.contract.leads.index(lead) for lead in _leads(store, contract)]
+    for row in rows:
+        x, valid = store.read(int(row))
+        yield x[leads], valid[leads]
+
+
+def _predict(model: Model, store: Store, rows: Rows) -> Array:
+    """Predict every window, and average them by how much of each is valid."""
+    learner = model.method
+    if not isinstance(learner, Predictor):
+        raise UsageError("This model predicts nothing: it was not fine-tuned.")
+    signals = _signals(store, rows, model.contract)
+    windows = model.per_window(learner.predict, signals, overlap=0.5)
+    means = [
+        np.average(z, axis=0, weights=weight if weight.any() else None) for z, weight in windows
+    ]
+    return np.array(means, np.float32).reshape(len(rows), -1)
+
+
+def _error(learner: Predictor, predicted: Array, labels: NDArray[Any]) -> float:
+    """What the training minimises, of averaged predictions."""
+    if learner.kind == "regression":
+        size = learner.size.cpu().numpy()
+        return float(np.mean(((predicted - labels) / size) ** 2))
+    sure = np.clip(predicted.astype(np.float64), 1e-6, 1 - 1e-6)
+    if learner.kind == "multilabel":
+        return float(-np.mean(np.where(labels == 1, np.log(sure), np.log1p(-sure))))
+    weights = learner.weights.cpu().numpy()[labels]
+    each = -np.log(sure[np.arange(len(labels)), labels])
+    return float(np.average(each, weights=weights))

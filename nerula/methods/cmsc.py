@@ -1,0 +1,82 @@
+"""CMSC of CLOCS: segments of one subject (Kiyasseh et al. 2021, https://arxiv.org/abs/2005.13249)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nerula.encoders.backbone import Backbone
+from nerula.encoders.pool import pool
+from nerula.loss import effective_rank, info_nce, spread
+from nerula.method import Batch, Method, Needs
+
+
+class Cmsc(Method):
+    """Contrastive Multi-Segment Coding: what follows one another in a heart belongs together.
+
+    Two adjacent segments of each recording, embeddings h and h', cosine similarities s_ij, and
+    all pairs (i, j) of one subject as positives::
+
+        L = -mean over pairs of log( exp(s_ij / t) / sum_k exp(s_ik / t) ),  plus the reverse
+
+    No augmentation and no projector. A window of the loop holds both segments, so every method
+    sees the same seconds of signal: 10.24 s are two segments of 5.12 s, and the model embeds
+    windows of 5.12 s.
+
+    The released code weighs the pairs of a recording and the other pairs of a subject as three
+    means of equal weight; here, as in the paper's equation, every pair counts the same.
+
+    Arguments
+    ---------
+    temperature: t.
+    encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
+    widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
+    norm: of the ResNet, `batch` or `position`.
+    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"widths": (64, 128, 256, 512)},
+    }
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"lr": 1e-4, "batch": 256},
+    }
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        encoder: str = "resnet",
+        widths: Sequence[int] = (64, 64, 64, 64),
+        norm: str = "batch",
+        pooling: str = "mean",
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 1,
+    ) -> None:
+        super().__init__()
+        self.needs, self.temperature = Needs(leads=leads, segments=2), temperature
+        self.encoder = Backbone(
+            encoder=encoder,
+            widths=widths,
+            norm=norm,
+            pooling=pooling,
+            normalise=normalise,
+            unit=unit,
+            leads=leads,
+        )
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Compute symmetric InfoNCE between the segments."""
+        x = torch.cat([batch.x[:, 0], batch.x[:, 1]])
+        valid = torch.cat([batch.valid[:, 0], batch.valid[:, 1]])
+        z = pool([self.encoder(x, valid)], self.encoder.pooling)
+        first, second = z[: len(batch.x)], z[len(batch.x) :]
+        loss = info_nce(first, second, batch.subject, self.temperature)
+        return {"loss": loss, "spread": spread(z), "rank": effective_rank(z)}
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens."""
+        return self.encoder.pooled(x, valid)

@@ -1,0 +1,53 @@
+"""Control: an encoder as it is before any training."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nerula.encoders.backbone import Backbone
+from nerula.method import Control, Needs
+
+
+class RandomInit(Control):
+    """The embedding of an encoder with random weights, which are those of the run's seed.
+
+    Random networks embed surprisingly well (Saxe et al. 2011, "On random weights and unsupervised
+    feature learning"): what a trained encoder is worth is its distance to this one. `local` is the
+    control of NERULA, `resnet` that of the methods on a ResNet. Its normalisation is by position,
+    since a BatchNorm that has seen no batch normalises nothing.
+
+    Arguments
+    ---------
+    encoder: `local`, NERULA's, or `resnet` (He's 3-4-6-3 bottlenecks).
+    widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
+    norm: of the ResNet, `position` or `batch`.
+    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str = "local",
+        widths: Sequence[int] = (64, 64, 64, 64),
+        norm: str = "position",
+        pooling: str = "mean",
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 1,
+    ) -> None:
+        super().__init__()
+        self.needs = Needs(leads=leads)
+        self.encoder = Backbone(
+            encoder=encoder,
+            widths=widths,
+            norm=norm,
+            pooling=pooling,
+            normalise=normalise,
+            unit=unit,
+            leads=leads,
+        )
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens."""
+        return self.encoder.pooled(x, valid)

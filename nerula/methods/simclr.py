@@ -1,0 +1,84 @@
+"""SimCLR: contrastive learning of views (Chen et al. 2020, https://arxiv.org/abs/2002.05709)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nerula.augment import augment
+from nerula.encoders.backbone import Backbone
+from nerula.encoders.heads import PooledProjection
+from nerula.loss import effective_rank, nt_xent, spread
+from nerula.method import Batch, Method, Needs
+
+
+class Simclr(Method):
+    """Find a recording's other view among all views of the batch.
+
+    Both views through encoder and projection head to z; with cosine similarities s_ij::
+
+        l(i, j) = -log( exp(s_ij / t) / sum_{k != i} exp(s_ik / t) )        (equation 1, NT-Xent)
+
+    averaged over both directions of all pairs. With several ranks the negatives come from all of
+    them. The views are those of the BYOL baseline: crop, time warp, flips over both axes, noise.
+
+    Differs from the paper: AdamW instead of LARS, batches as large as the loop's; BatchNorm
+    statistics are each rank's own.
+
+    Arguments
+    ---------
+    temperature: t.
+    projector: values of the projection.
+    hidden: width inside the projection head.
+    encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
+    widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
+    norm: of the ResNet, `batch` or `position`.
+    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"widths": (64, 128, 256, 512), "hidden": 2048, "projector": 128},
+    }
+    training_only = ("projection",)
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.5,
+        projector: int = 128,
+        hidden: int = 256,
+        encoder: str = "resnet",
+        widths: Sequence[int] = (64, 64, 64, 64),
+        norm: str = "batch",
+        pooling: str = "mean",
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 1,
+    ) -> None:
+        super().__init__()
+        self.needs, self.temperature = Needs(leads=leads), temperature
+        self.encoder = Backbone(
+            encoder=encoder,
+            widths=widths,
+            norm=norm,
+            pooling=pooling,
+            normalise=normalise,
+            unit=unit,
+            leads=leads,
+        )
+        self.projection = PooledProjection(self.encoder.width, pooling, hidden, projector)
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Compute NT-Xent over two augmentations of each recording."""
+        x, valid = batch.x[:, 0], batch.valid[:, 0]
+        one, two = (augment(x, valid, batch.generator) for _ in range(2))
+        tokens = self.encoder(torch.cat([one[0], two[0]]), torch.cat([one[1], two[1]]))
+        z = self.projection(tokens)
+        loss = nt_xent(z[: len(x)], z[len(x) :], self.temperature)
+        return {"loss": loss, "spread": spread(z), "rank": effective_rank(z)}
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens; the projection head is thrown away."""
+        return self.encoder.pooled(x, valid)

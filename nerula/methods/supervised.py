@@ -1,0 +1,158 @@
+"""Supervised: labels instead of a pretext (ResNet: He et al. 2015,
+https://arxiv.org/abs/1512.03385)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerula.errors import UsageError
+from nerula.method import Batch, Method, Needs
+from nerula.methods.random_init import RandomInit
+
+KINDS = ("classes", "multilabel", "regression")
+
+
+class Predictor(Method):
+    """A method's embedding and a linear layer on it, trained on labels together.
+
+    With o = W z + c, where z is the embedding, on demand `standardised` by a BatchNorm without
+    parameters, and labels y::
+
+        classes      L = -log softmax(o)_y, weighted by class
+        multilabel   L = mean over labels of the binary cross-entropy of sigmoid(o)
+        regression   L = mean of (o - (y - mean) / size)^2
+
+    A `frozen` body stays as it is: only the linear layer learns.
+    """
+
+    weights: Tensor
+    mean: Tensor
+    size: Tensor
+
+    def __init__(
+        self,
+        body: Method,
+        width: int,
+        *,
+        kind: str,
+        outputs: int,
+        weights: Sequence[float] = (),
+        mean: Sequence[float] = (),
+        size: Sequence[float] = (),
+        frozen: bool = False,
+        standardised: bool = False,
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join(KINDS)}.")
+        for name, given in (("weights", weights), ("mean", mean), ("size", size)):
+            if given and len(given) != outputs:
+                raise UsageError(f"{len(given)} numbers as {name} of {outputs} outputs.")
+        self.needs = Needs(leads=body.needs.leads, labels=True)
+        self.kind, self.frozen = kind, frozen
+        self.body = body.requires_grad_(False) if frozen else body
+        self.standardise: nn.Module = nn.Identity()
+        if standardised:
+            self.standardise = nn.BatchNorm1d(width, affine=False)
+        self.head = nn.Linear(width, outputs)
+        self.register_buffer("weights", torch.tensor(weights or [1.0] * outputs))
+        self.register_buffer("mean", torch.tensor(mean or [0.0] * outputs))
+        self.register_buffer("size", torch.tensor(size or [1.0] * outputs))
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Compute the loss of the labels."""
+        if batch.labels is None:
+            raise TypeError("a supervised method needs labels")
+        outputs = self._outputs(batch.x[:, 0], batch.valid[:, 0])
+        if self.kind == "classes":
+            return {"loss": F.cross_entropy(outputs, batch.labels, self.weights)}
+        labels = batch.labels.float().view_as(outputs)
+        if self.kind == "multilabel":
+            return {"loss": F.binary_cross_entropy_with_logits(outputs, labels)}
+        return {"loss": F.mse_loss(outputs, (labels - self.mean) / self.size)}
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Give the body's embedding."""
+        return self.body.embed(x, valid)
+
+    def predict(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Probabilities of classes or labels, or values in their own units: (B, outputs)."""
+        outputs = self._outputs(x, valid)
+        if self.kind == "classes":
+            return outputs.softmax(-1)
+        return outputs.sigmoid() if self.kind == "multilabel" else outputs * self.size + self.mean
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; a frozen body keeps its statistics."""
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+        return self
+
+    def _outputs(self, x: Tensor, valid: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.standardise(self.embed(x, valid).float()))
+        return outputs.float()
+
+
+class Supervised(Predictor):
+    """A one-dimensional ResNet-50, or any encoder, trained on labels from the first step.
+
+    He's 3-4-6-3 bottlenecks: preset `paper` has widths 64 to 512 (times 4) and 15.95 million
+    parameters, the default has 64 (times 4) everywhere and 1.07 million, for two cores. Losses as
+    in `Predictor`. `nerula.finetune` brings the labels, and does the same to trained encoders.
+
+    Arguments
+    ---------
+    kind: of the labels: `classes`, `multilabel` or `regression`.
+    outputs: how many classes, labels or values.
+    weights: of the classes; all alike where it is empty.
+    mean: of the values in training, taken out of them for the loss.
+    size: standard deviation of the values in training, divided by for the loss.
+    encoder: `resnet` or `local`, NERULA's.
+    widths: of the ResNet's four stages.
+    norm: of the ResNet, `batch` or `position`.
+    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"widths": (64, 128, 256, 512)},
+    }
+
+    def __init__(
+        self,
+        *,
+        kind: str = "classes",
+        outputs: int = 2,
+        weights: Sequence[float] = (),
+        mean: Sequence[float] = (),
+        size: Sequence[float] = (),
+        encoder: str = "resnet",
+        widths: Sequence[int] = (64, 64, 64, 64),
+        norm: str = "batch",
+        pooling: str = "mean",
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 1,
+    ) -> None:
+        body = RandomInit(
+            encoder=encoder,
+            widths=widths,
+            norm=norm,
+            pooling=pooling,
+            normalise=normalise,
+            unit=unit,
+            leads=leads,
+        )
+        super().__init__(
+            body,
+            body.encoder.dimensions,
+            kind=kind,
+            outputs=outputs,
+            weights=weights,
+            mean=mean,
+            size=size,
+        )

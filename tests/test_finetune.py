@@ -1,0 +1,250 @@
+"""Fine-tuning: labels are learned, subjects are apart, mistakes are refused in words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nerula.contract import Contract
+from nerula.errors import UsageError
+from nerula.finetune import Finetuned, finetune, split_by_subject
+from nerula.method import Method
+from nerula.methods import build
+from nerula.methods.supervised import Predictor
+from nerula.model import Model
+from nerula.prepare import Options as Preparation
+from nerula.prepare import make_store
+from nerula.recording import Recording
+from nerula.store import Store
+from nerula.writer import StoreWriter
+from tests.tiny import Tiny
+
+QUICK: dict[str, Any] = {"epochs": 4, "batch": 16, "lr": 0.02, "device": "cpu"} | {
+    "precision": "fp32"
+}
+
+
+def untrained() -> Method:
+    """A method that trains in milliseconds."""
+    torch.manual_seed(0)
+    return Tiny(width=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_steps() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nerula.finetune.LEAST_STEPS", 60)
+        yield
+
+
+@pytest.fixture(scope="module")
+def beats(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """96 recordings of 24 subjects, of different lengths: the odd ones beat twice as fast."""
+    folder = tmp_path_factory.mktemp("beats") / "store"
+    random = np.random.default_rng(0)
+    with StoreWriter(folder, Contract(leads=("II",), rate=100.0)) as writer:
+        for row in range(96):
+            moment = np.arange(random.integers(180, 900)) / 100
+            pace = (1.0 + row % 2) * random.uniform(0.9, 1.1)
+            x = np.exp(-(((moment * pace + random.random()) % 1 - 0.5) ** 2) / 0.004)
+            x = (x + 0.05 * random.normal(size=len(moment))).astype(np.float32)[None]
+            valid = np.ones(x.shape, bool)
+            writer.add(Recording(f"{row:03d}", x, 100.0, ("II",), valid, subject=f"s{row // 4}"))
+    return Store.open(folder)
+
+
+FAST = np.arange(96) % 2
+TRAIN, TEST = np.arange(72), np.arange(72, 96)
+"""No subject is in both."""
+
+
+def tuned(store: Store, targets: Any = None, kind: str = "classes", **options: Any) -> Finetuned:
+    targets = FAST[TRAIN] if targets is None else targets
+    given = QUICK | {"window": 2.56} | options
+    return finetune(given.pop("model", untrained()), store, TRAIN, targets, kind, **given)
+
+
+@pytest.fixture(scope="module")
+def classes(beats: Store) -> Finetuned:
+    return tuned(beats)
+
+
+def test_classes_are_learned_from_scratch(beats: Store, classes: Finetuned) -> None:
+    predicted = classes.predict(beats, TEST)
+    assert predicted.shape == (24, 2)
+    assert predicted.dtype == np.float32
+    assert np.allclose(predicted.sum(1), 1, atol=1e-5)
+    assert (predicted.argmax(1) == FAST[TEST]).mean() > 0.9
+
+
+def test_several_labels_are_learned(beats: Store) -> None:
+    targets = np.stack([FAST, 1 - FAST, np.ones(96)], 1)
+    predicted = tuned(beats, targets[TRAIN], "multilabel").predict(beats, TEST)
+    assert predicted.shape == (24, 3)
+    assert ((predicted > 0.5) == targets[TEST]).mean() > 0.9
+
+
+def test_values_are_learned_in_their_own_units(beats: Store) -> None:
+    targets = 60.0 + 1000 * FAST
+    predicted = tuned(beats, targets[TRAIN], "regression").predict(beats, TEST)
+    assert predicted.shape == (24, 1)
+    error = np.abs(predicted[:, 0] - targets[TEST]).mean()
+    assert error < 0.5 * np.abs(targets[TEST] - targets[TRAIN].mean()).mean()
+
+
+def test_the_same_call_gives_the_same_predictions(beats: Store, classes: Finetuned) -> None:
+    again = tuned(beats)
+    assert np.array_equal(again.predict(beats, TEST), classes.predict(beats, TEST))
+    assert again.checks == classes.checks
+
+
+def test_the_epoch_of_the_least_validation_error_is_kept(classes: Finetuned) -> None:
+    errors = [check.error for check in classes.checks]
+    assert len(errors) > 3
+    assert classes.epoch == classes.checks[int(np.argmin(errors))].epoch
+
+
+def test_the_validation_part_shares_no_subject(beats: Store, classes: Finetuned) -> None:
+    subject = beats.column("subject")
+    assert set(classes.trained) | set(classes.validated) == set(TRAIN)
+    assert len(classes.validated) >= 8
+    assert not set(subject[classes.trained]) & set(subject[classes.validated])
+    rows = np.arange(96)
+    for seed in range(20):
+        fitted, held = split_by_subject(beats, rows, 0.3, seed)
+        assert not set(subject[fitted]) & set(subject[held])
+        assert len(fitted) + len(held) == 96
+    assert not len(split_by_subject(beats, rows, 0.0, 0)[1])
+    assert not len(split_by_subject(beats, rows[:20], 0.15, 0)[1])  # too few to choose
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(beats: Store) -> None:
+    made = tuned(beats, validation=0.0)
+    assert made.checks == ()
+    assert len(made.trained) == 72
+
+
+def test_a_long_recording_gets_the_mean_of_its_windows(beats: Store, classes: Finetuned) -> None:
+    row = int(TEST[np.argmax(beats.lengths[TEST])])
+    x, _ = beats.read(row)
+    time = x.shape[1]
+    starts = [*range(0, time - 256, 128), time - 256]
+    windows = torch.from_numpy(np.stack([x[:, start : start + 256] for start in starts]))
+    learner = classes.model.method
+    assert isinstance(learner, Predictor)
+    with torch.no_grad():
+        each = learner.predict(windows, torch.ones_like(windows, dtype=torch.bool))
+    assert len(each) > 3
+    assert np.allclose(classes.predict(beats, [row])[0], each.mean(0).numpy(), atol=1e-5)
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_the_given_one_always(beats: Store) -> None:
+    given = untrained()
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    for frozen in (True, False):
+        made = tuned(beats, model=given, frozen=frozen, epochs=1)
+        assert isinstance(made.model.method, Predictor)
+        after = made.model.method.body.state_dict()
+        same = [torch.equal(after[name], value) for name, value in before.items()]
+        assert all(same) is frozen
+    assert all(torch.equal(given.state_dict()[name], value) for name, value in before.items())
+    assert [one.requires_grad for one in given.parameters()] == [
+        one.requires_grad for one in untrained().parameters()
+    ]
+
+
+def test_a_trained_encoder_learns_slower_than_its_head(beats: Store) -> None:
+    model = Model(untrained(), Contract(leads=("V5",), rate=100.0), 256)
+    fine = tuned(beats, model=model, epochs=1)
+    still = tuned(beats, model=model, epochs=1, pace=0.0, weight_decay=0.0)
+    assert isinstance(fine.model.method, Predictor)
+    assert isinstance(still.model.method, Predictor)
+    assert fine.model.method.paces == {"body": 0.3}
+    pairs = zip(still.model.method.body.parameters(), model.method.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    pairs = zip(fine.model.method.body.parameters(), model.method.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_finetuned_model_embeds(classes: Finetuned) -> None:
+    z = classes.model.embed(np.sin(np.arange(1000) / 8), rate=100)
+    assert z.shape == (16,)
+    assert np.isfinite(z).all()
+
+
+def test_hand_made_features_get_a_linear_model(beats: Store) -> None:
+    predicted = tuned(beats, model=build("heart_rate"), lr=0.03).predict(beats, TEST)
+    assert (predicted.argmax(1) == FAST[TEST]).mean() > 0.9
+
+
+def test_rare_classes_can_weigh_more_and_absent_ones_are_possible(beats: Store) -> None:
+    targets = np.zeros(72, int)
+    targets[1:17:2] = 1
+    made = tuned(beats, targets, balanced=True, outputs=3, epochs=1, validation=0.0)
+    assert isinstance(made.model.method, Predictor)
+    assert np.allclose(made.model.method.weights, [72 / 2 / 64, 72 / 2 / 8, 36])
+    assert made.predict(beats, TEST).shape == (24, 3)
+
+
+def test_a_recording_without_a_valid_sample_is_predicted(tmp_path: Path, beats: Store) -> None:
+    with StoreWriter(tmp_path / "store", Contract(leads=("II",), rate=100.0)) as writer:
+        nothing = np.zeros((1, 700), np.float32)
+        writer.add(Recording("0", nothing, 100.0, ("II",), nothing > 1))
+    predicted = tuned(beats, epochs=1).predict(Store.open(tmp_path / "store"), [0])
+    assert np.isfinite(predicted).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"kind": "poetry"}, "Choose from classes"),
+        ({"targets": FAST[:71]}, r"\(71,\) targets"),
+        ({"targets": FAST[TRAIN] + 0.5}, "whole number"),
+        ({"targets": FAST[TRAIN] - 1}, "numbered from 0"),
+        ({"outputs": 1}, "numbered from 0 to 0"),
+        ({"kind": "multilabel"}, "zeros and ones"),
+        ({"kind": "regression", "targets": np.full(72, np.nan)}, "must be numbers"),
+        ({"validation": 1.5}, "validation share"),
+        ({"model": build("majority", leads=2)}, "2 leads"),
+        ({"model": Model(build("majority"), Contract(leads=("II",), rate=250.0), 256)}, "250 Hz"),
+    ],
+)
+def test_mistakes_are_refused_in_words(beats: Store, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        tuned(beats, **wrong)
+
+
+@pytest.mark.parametrize("rows", [[0, 0, 1], [0, 96], [-1, 3], [0.5, 1.0]])
+def test_rows_that_the_store_lacks_are_refused(beats: Store, rows: list[float]) -> None:
+    with pytest.raises(UsageError, match=r"Rows must be|named twice"):
+        finetune(untrained(), beats, rows, [0] * len(rows), "classes", **QUICK)
+
+
+@pytest.mark.slow
+def test_sex_is_told_from_real_ecg(tmp_path: Path) -> None:
+    """The bundled sample, folds 1-8: subjects of fold 9 are told apart better than by chance."""
+    from sklearn.metrics import roc_auc_score
+
+    from nerula import sample
+
+    make_store(sample.load(), tmp_path / "store", Preparation(leads=("II",)))
+    store = Store.open(tmp_path / "store")
+    fold, sex = store.column("fold"), store.column("sex")
+    known = np.isin(sex, ["male", "female"])
+    train = np.flatnonzero(known & ~np.isin(fold, ["9", "10"]))
+    test = np.flatnonzero(known & (fold == "9"))
+    target = (sex == "male").astype(int)
+    torch.manual_seed(0)
+    made = finetune(
+        build("random_init", encoder="resnet", widths=(32, 32, 32, 32), norm="batch"),
+        store,
+        train,
+        target[train],
+        "classes",
+        epochs=3,
+        device="cpu",
+    )
+    assert roc_auc_score(target[test], made.predict(store, test)[:, 1]) > 0.6
