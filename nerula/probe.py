@@ -36,7 +36,7 @@ def probe(
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
     unverified: Annotated[bool, Parameter(negative="")] = False,
-) -> "list[Result]":
+) -> list[Any]:
     """Ask one question of a model's embeddings, under a fixed protocol, with 95 % intervals.
 
     A split with a subject on two sides, or a model that was pretrained on what it would be judged
@@ -95,7 +95,7 @@ def probe(
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)
         store = opened(data, asked, loaded, folder / CACHE)
-        results = []
+        results: list[Result] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
             results.append(result)
             if out is not None:

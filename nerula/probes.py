@@ -8,7 +8,7 @@ fifth of the training subjects takes their place, and the last fit is on all of 
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from nerula.metrics import LOWER, METRICS, Answers, Floats
 CANDIDATE_ROWS = 4000
 """Rows at most on which hyper-parameters are compared; the last fit takes all."""
 TREES, CANDIDATE_TREES = 200, 100
+STEPS, LEAST_EPOCHS, MOST_EPOCHS, _BATCH = 1500, 20, 300, 200
+"""Steps of the MLP: more epochs where there are fewer rows."""
 HELD_OUT = 5
 """One subject in this many is held out where the split has none to choose by."""
 _WEIGHTS = (None, "balanced")
@@ -191,7 +193,8 @@ def _fitted(
     if question.kind == "values":
         offset, unit = float(target.mean()), float(target.std()) or 1.0
         target = (target - offset) / unit
-    estimator = MAKERS[probe](question.kind, dict(chosen), seed, candidate, examples.z.shape[1])
+    size = Size(len(examples), examples.z.shape[1], candidate)
+    estimator = MAKERS[probe](question.kind, dict(chosen), seed, size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an MLP that stops after its epochs is meant to
         estimator.fit((examples.z - centre) / spread, target)
@@ -245,22 +248,31 @@ def _carved(question: Question, train: Examples, seed: int) -> tuple[Examples, E
 # --- the models ------------------------------------------------------------------------------
 
 
-def _svc(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+class Size(NamedTuple):
+    """What a model will be fitted on."""
+
+    rows: int
+    values: int
+    candidate: bool
+    """Whether it is only there to compare hyper-parameters."""
+
+
+def _svc(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001
     from sklearn.svm import SVC, SVR
 
-    gamma = chosen.pop("gamma") / width
+    gamma = chosen.pop("gamma") / size.values
     return (SVR if kind == "values" else SVC)(gamma=gamma, cache_size=500, **chosen)
 
 
-def _forest(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+def _forest(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     made = RandomForestRegressor if kind == "values" else RandomForestClassifier
-    trees = CANDIDATE_TREES if candidate else TREES
+    trees = CANDIDATE_TREES if size.candidate else TREES
     return made(n_estimators=trees, max_features="sqrt", random_state=seed, **chosen)
 
 
-def _logistic(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+def _logistic(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001
     from sklearn.linear_model import LogisticRegression
 
     if kind == "labels":
@@ -268,17 +280,24 @@ def _logistic(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, wid
     return LogisticRegression(max_iter=300, **chosen)
 
 
-def _ridge(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+def _ridge(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001
     from sklearn.linear_model import Ridge
 
     return Ridge(**chosen)
 
 
-def _mlp(kind: str, chosen: dict[str, Any], seed: int, candidate: bool, width: int) -> Any:  # noqa: ARG001
+def _mlp(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     made = MLPRegressor if kind == "values" else MLPClassifier
-    return made((128,), max_iter=30, random_state=seed, **chosen)
+    epochs = max(LEAST_EPOCHS, min(MOST_EPOCHS, STEPS // -(-size.rows // _BATCH)))
+    return made(
+        hidden_layer_sizes=(128,),
+        max_iter=epochs,
+        batch_size=min(_BATCH, size.rows),
+        random_state=seed,
+        **chosen,
+    )
 
 
 class _EachLabel:
@@ -316,7 +335,7 @@ def _label_scores(estimator: Any, x: Floats) -> Floats:
     ).astype(np.float64)
 
 
-MAKERS: dict[str, Callable[[str, dict[str, Any], int, bool, int], Any]] = {
+MAKERS: dict[str, Callable[[str, dict[str, Any], int, Size], Any]] = {
     "svc": _svc,
     "forest": _forest,
     "logistic": _logistic,

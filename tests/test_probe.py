@@ -1,0 +1,544 @@
+"""From a model and data to a result: nothing of the test side gets in, nothing is made up."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from nerula import bundle, gaps, guards, probes, sample
+from nerula.cli import main
+from nerula.contract import Contract
+from nerula.errors import NerulaError, UsageError
+from nerula.evaluate import Ways, evaluate, prepare_ground, similarity
+from nerula.features import Features, Gap
+from nerula.metrics import METRICS, Answers
+from nerula.model import Model
+from nerula.prepare import Options, make_store
+from nerula.probe import opened, probe
+from nerula.probes import Examples, Question, fit
+from nerula.readers import open_source
+from nerula.results import Result, paired
+from nerula.store import Store
+from nerula.tasks import find
+from tests.tiny import NAME, Tiny
+
+Shared = Callable[[str], Path]
+SEEN = {"data": {"kind": "ptbxl100", "folds": {str(fold): 1 for fold in range(1, 9)}}}
+FAST = Ways(probes=("logistic",), resamples=50)
+
+
+def tiny(folder: Path, leads: tuple[str, ...] = ("II",), seed: int = 0, **training: Any) -> Model:
+    """An untrained convolution that says what it was trained on."""
+    torch.manual_seed(seed)
+    chosen = {"width": 24, "leads": len(leads)}
+    bundle.save(
+        folder, Tiny(**chosen), name=NAME, arguments=chosen, contract=Contract(leads, 100.0),
+        window=1024, training=training or SEEN,
+    )  # fmt: skip
+    return bundle.load(folder, method=Tiny)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return tiny(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The whole bundled sample."""
+    place = tmp_path_factory.mktemp("store") / "sample"
+    make_store(sample.load(), place, Options(leads=("II",)))
+    return Store.open(place)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def sex(model: Model, store: Store, cache: Path) -> Result:
+    return next(evaluate(model, find("sex"), store, cache, FAST))
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here does not depend on how many there are."""
+    monkeypatch.setattr(probes, "TREES", 30)
+    monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
+    monkeypatch.setattr(probes, "STEPS", 100)
+
+
+# --- probes ----------------------------------------------------------------------------------
+
+
+def examples(n: int = 300, d: int = 8, k: int = 3, seed: int = 0) -> Examples:
+    rng = np.random.default_rng(seed)
+    z = rng.normal(5, 3, (n, d)).astype(np.float32)
+    target = (z[:, :k] + rng.normal(size=(n, k))).argmax(1)
+    return Examples(z, target, np.arange(n) // 2)
+
+
+def question(kind: str = "classes", columns: int = 3, main: str = "macro_f1") -> Question:
+    return Question(kind, columns, main)
+
+
+def score(answers: Answers, name: str) -> float:
+    return float(METRICS[name](answers, np.ones((1, len(answers.truth))))[0])
+
+
+@pytest.mark.parametrize("name", ["svc", "forest", "logistic", "mlp"])
+@pytest.mark.parametrize("carved", [True, False])
+def test_every_probe_learns_classes(name: str, carved: bool) -> None:
+    choose = None if carved else examples(100, seed=1)
+    fitted = fit(name, question(), examples(), choose)
+    new = examples(200, seed=2)
+    answers = fitted.answer(new.z, new.target)
+    assert score(answers, "accuracy") > 0.7
+    assert score(answers, "auroc") > 0.85
+    np.testing.assert_allclose(answers.score.sum(1), 1, atol=1e-6)
+    assert fitted.chosen in fitted.grid
+    assert fitted.held is not None
+
+
+@pytest.mark.parametrize("name", ["svc", "forest", "ridge", "mlp"])
+def test_every_probe_learns_values(name: str) -> None:
+    def years(seed: int) -> Examples:
+        one = examples(400, seed=seed)
+        return replace(one, target=60 + 5 * one.z[:, 0].astype(np.float64))
+
+    fitted = fit(name, question("values", 1, "mae"), years(0), None)
+    new = years(1)
+    assert score(fitted.answer(new.z, new.target), "r2") > 0.7
+
+
+@pytest.mark.parametrize("name", ["forest", "logistic", "mlp"])
+def test_every_probe_learns_labels(name: str) -> None:
+    def several(seed: int) -> Examples:
+        one = examples(400, seed=seed)
+        target = np.stack([one.z[:, 0] > 5, one.z[:, 1] > 7, np.zeros(400)], axis=1)
+        return replace(one, target=target.astype(np.int64))
+
+    fitted = fit(name, question("labels", 3, "auroc"), several(0), several(2))
+    new = several(1)
+    answers = fitted.answer(new.z, new.target)
+    assert answers.score.shape == (400, 3)
+    assert score(answers, "auroc") > 0.85
+    assert answers.score[:, 2].max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["svc", "logistic", "forest"])
+def test_a_test_row_is_judged_alone(name: str) -> None:
+    """No scaler sees the test side: neighbours there change nothing."""
+    fitted = fit(name, question(), examples(), examples(100, seed=1))
+    new = examples(50, seed=2)
+    together = fitted.answer(new.z, new.target)
+    shifted = np.concatenate([new.z[:5], 1000 + 50 * new.z[5:]])
+    np.testing.assert_allclose(
+        fitted.answer(shifted, new.target).score[:5], together.score[:5], atol=1e-12
+    )
+    np.testing.assert_allclose(fitted.centre, examples().z.mean(0), rtol=1e-5)
+
+
+def test_what_is_held_out_to_choose_shares_no_subject() -> None:
+    train = examples()
+    rest, held = probes._carved(question(), train, 0)
+    assert len(rest) + len(held) == len(train)
+    assert not set(rest.person) & set(held.person)
+    assert 0.15 < len(held) / len(train) < 0.25
+
+
+def test_a_class_that_training_lacks_gets_nothing() -> None:
+    train = examples()
+    two = train.rows(train.target < 2)
+    for name in ("svc", "logistic", "forest", "mlp"):
+        answers = fit(name, question(), two, None).answer(train.z, train.target)
+        assert answers.score.shape == (300, 3)
+        assert not answers.score[:, 2].any()
+
+
+def test_the_majority_is_what_stands_beside() -> None:
+    train = np.array([0, 0, 0, 1, 2])
+    blind = probes.constant(question(), train, np.array([0, 1, 1, 2]))
+    assert blind.predicted.tolist() == [0, 0, 0, 0]
+    assert score(blind, "accuracy") == 0.25
+    assert score(blind, "auroc") == 0.5
+
+
+# --- results ---------------------------------------------------------------------------------
+
+
+def test_the_document_says_all(sex: Result, model: Model, store: Store) -> None:
+    document = sex.document
+    json.dumps(document, allow_nan=False)
+    assert document["data"]["store"] == store.digest
+    assert model.config is not None
+    assert document["model"]["tensors"] == model.config.tensors
+    (one,) = document["fits"]
+    assert (one["train"], one["choose"], one["test"]) == (960, 120, 120)
+    assert (one["shared_subjects"], one["shared_signals"]) == (0, 0)
+    assert one["chosen"] in document["grid"]
+    auroc = document["metrics"]["auroc"]
+    assert auroc["low"] <= auroc["value"] <= auroc["high"]
+    assert auroc["n"] == 120
+    assert auroc["chance"] == 0.5
+    truth = sex.runs[0].answers.truth
+    assert document["metrics"]["accuracy"]["chance"] == pytest.approx((truth == 0).mean())
+    table = np.array(document["confusion"])
+    assert table.sum() == 120
+    assert table.sum(1).tolist() == np.bincount(truth).tolist()
+    assert {(group["by"], group["group"]) for group in document["subgroups"]} >= {
+        ("sex", "female"), ("sex", "male"), ("age", "60-74"),
+    }  # fmt: skip
+    assert sum(g["n"] for g in document["subgroups"] if g["by"] == "sex") == 120
+    assert sum(bin_["n"] for bin_ in document["calibration"]["curve"]) == 120
+    (point,) = document["operating_points"]
+    assert point["class"] == "female"
+
+
+def test_thresholds_come_from_the_fold_that_chooses(
+    sex: Result, model: Model, store: Store, cache: Path
+) -> None:
+    """On fold 9 the specificity is what was aimed at; on fold 10 it is what it is."""
+    ground = prepare_ground(model, find("sex"), store, cache, FAST)
+    (split,) = ground.splits
+    fitted = fit(
+        "logistic", ground.question, ground.examples(split.train), ground.examples(split.choose)
+    )
+    assert fitted.held is not None
+    limit = sex.runs[0].thresholds[1]
+    male = fitted.held.truth == 0
+    assert (fitted.held.score[male, 1] < limit).mean() == pytest.approx(0.9, abs=0.02)
+    assert sex.document["operating_points"][0]["threshold"] == [pytest.approx(limit, abs=1e-6)]
+
+
+def test_a_result_comes_back_as_it_was(sex: Result, tmp_path: Path) -> None:
+    path = sex.write(tmp_path)
+    back = Result.read(path)
+    assert back.document == sex.document | {"predictions": path.with_suffix(".npz").name}
+    for ours, theirs in zip(sex.runs, back.runs, strict=True):
+        assert sex.names(ours).tolist() == back.names(theirs).tolist()
+        assert ours.answers.score.tolist() == theirs.answers.score.tolist()
+        assert ours.person.tolist() == theirs.person.tolist()
+        for name, held in sex.metrics.items():
+            assert score(theirs.answers, name) == pytest.approx(held["value"], abs=1e-6)
+    assert path.with_suffix(".npz").stat().st_size < 20_000
+    path.write_text(path.read_text().replace("nerula-result-1", "nerula-result-0"))
+    with pytest.raises(NerulaError, match="no result of this version"):
+        Result.read(path)
+
+
+def test_pairs(sex: Result, store: Store, cache: Path, tmp_path: Path) -> None:
+    other = next(evaluate(tiny(tmp_path / "b", seed=3), find("sex"), store, cache, FAST))
+    read = Result.read(other.write(tmp_path))
+    found = paired(sex, read)
+    for name, one in found.items():
+        assert one.low <= one.high
+        apart = sex.metrics[name]["value"] - other.metrics[name]["value"]
+        assert one.value == pytest.approx(apart, abs=2e-6)
+    nothing = paired(sex, sex)["auroc"]
+    assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_results_about_other_things_are_not_paired(
+    sex: Result, model: Model, store: Store, cache: Path
+) -> None:
+    infarction = next(evaluate(model, find("infarction"), store, cache, FAST))
+    with pytest.raises(NerulaError, match="cannot be paired"):
+        paired(sex, infarction)
+    ways = replace(FAST, labels=(0.1,), draws=2)
+    few = next(evaluate(model, find("sex"), store, cache, ways))
+    with pytest.raises(NerulaError, match="1 runs cannot be paired with 2"):
+        paired(sex, few)
+
+
+def test_shuffled_labels_are_at_chance(model: Model, store: Store, cache: Path) -> None:
+    """The whole path, but with the labels of others: an advantage would be a leak."""
+    task = find("sex")
+    areas, right = [], []
+    for seed in range(6):
+
+        def shuffled(facts: Any, seed: int = seed) -> NDArray[Any]:
+            return np.random.default_rng(seed).permutation(task.target(facts))
+
+        result = next(evaluate(model, replace(task, target=shuffled), store, cache, FAST))
+        areas.append(result.metrics["auroc"]["value"])
+        right.append(result.metrics["accuracy"]["value"])
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.06)  # 6 x 120: deviation 0.022
+    assert np.mean(right) == pytest.approx(0.53, abs=0.07)
+
+
+def test_true_labels_are_not(sex: Result) -> None:
+    assert sex.metrics["auroc"]["value"] > 0.56
+
+
+def test_fewer_labels_and_gaps(model: Model, store: Store, cache: Path) -> None:
+    ways = replace(FAST, labels=(0.1, 1.0), draws=2, gaps=(0.5,))
+    results = list(evaluate(model, find("sex"), store, cache, ways))
+    way = [(r.document["way"]["labels"], r.document["way"]["filling"],
+            r.document["way"]["gap"]) for r in results]  # fmt: skip
+    assert way == [
+        (0.1, "masked", 0.0), (1.0, "masked", 0.0),
+        *[(1.0, filling, 0.5) for filling in gaps.FILLINGS],
+    ]  # fmt: skip
+    few = results[0]
+    assert [fit["draw"] for fit in few.document["fits"]] == [0, 1]
+    assert all(90 <= fit["train"] <= 102 for fit in few.document["fits"])
+    assert all(fit["choose"] <= 14 for fit in few.document["fits"])
+    assert len({result.key for result in results}) == len(results)
+    scores = [result.runs[0].answers.score[:, 1] for result in results[1:]]
+    assert all(np.abs(scores[0] - other).max() > 1e-3 for other in scores[1:])
+
+
+@pytest.mark.parametrize("name", ["age", "statements", "infarction-norm"])
+def test_other_tasks_on_the_sample(name: str, model: Model, store: Store, cache: Path) -> None:
+    task = find(name)
+    wanted = "ridge" if name == "age" else "logistic"
+    (result,) = evaluate(model, task, store, cache, replace(FAST, probes=(wanted,)))
+    json.dumps(result.document, allow_nan=False)
+    assert set(result.metrics) == set(task.metrics)
+    if name == "statements":
+        each = {one["label"]: one for one in result.document["each"]}
+        assert each["SR"]["auroc"]["value"] > 0.5
+        absent = [one for one in each.values() if not one["positive"]]
+        assert all(one["auroc"]["value"] is None for one in absent)
+    if name == "age":
+        assert result.metrics["mae"]["value"] < result.metrics["mae"]["chance"]
+
+
+# --- refusals --------------------------------------------------------------------------------
+
+
+def test_a_model_that_saw_the_test_fold_is_refused(
+    store: Store, cache: Path, tmp_path: Path
+) -> None:
+    seen = {"data": {"kind": "sample", "folds": {"1": 96, "10": 1}}}
+    with pytest.raises(guards.LeakError, match="folds 10"):
+        next(evaluate(tiny(tmp_path / "m", **seen), find("sex"), store, cache, FAST))
+
+
+def test_a_model_that_says_nothing_is_believed_only_on_demand(
+    store: Store, cache: Path, tmp_path: Path
+) -> None:
+    silent = tiny(tmp_path / "m", store="none")
+    with pytest.raises(guards.UnverifiedError):
+        next(evaluate(silent, find("sex"), store, cache, FAST))
+    result = next(evaluate(silent, find("sex"), store, cache, replace(FAST, unverified=True)))
+    assert result.document["provenance"]["status"] == "unverified"
+
+
+def test_a_subject_on_both_sides_of_a_task_is_refused(
+    model: Model, store: Store, cache: Path
+) -> None:
+    task = find("sex")
+
+    def leaky(facts: Any, counts: Any) -> Any:
+        (split,) = task.splits(facts, counts)
+        return [replace(split, train=np.append(split.train, split.test[:1]))]
+
+    with pytest.raises(guards.LeakError, match="two sides"):
+        next(evaluate(model, replace(task, splits=leaky), store, cache, FAST))
+
+
+def test_other_data_is_refused(model: Model, store: Store, cache: Path) -> None:
+    with pytest.raises(UsageError, match="nerula fetch challenge2017"):
+        next(evaluate(model, find("arrhythmia"), store, cache, FAST))
+    with pytest.raises(UsageError, match="nerula fetch ptbxl100"):
+        next(evaluate(model, find("identity-ptbxl"), store, cache, FAST))
+    with pytest.raises(UsageError, match="nerula fetch ucihar"):
+        opened(None, find("activity"), model, cache)
+    with pytest.raises(UsageError, match="has no probe ridge"):
+        next(evaluate(model, find("sex"), store, cache, replace(FAST, probes=("ridge",))))
+
+
+# --- features --------------------------------------------------------------------------------
+
+
+def test_embeddings_are_those_of_the_model_and_kept(
+    model: Model, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Features(model, store, find("sex"), tmp_path)
+    rows = np.array([7, 3, 11])
+    z = features.of(rows)
+    x = sample.load().x[rows, 0]
+    np.testing.assert_allclose(z, model.embed(x, 100), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(Model, "embed_prepared", None)
+    assert features.of(rows[:2]).tobytes() == z[:2].tobytes()
+    monkeypatch.undo()
+    assert features.of(np.array([3, 5]))[0].tobytes() == z[1].tobytes()
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(b"damaged")
+    assert features.of(rows).tobytes() == z.tobytes()
+
+
+def test_bursts_are_as_many_as_asked_and_the_same_again() -> None:
+    for share in (0.1, 0.3, 0.6):
+        hidden = gaps.bursts(1000, share, 100.0, "00007")
+        assert hidden.sum() == 1000 * share
+        assert (hidden == gaps.bursts(1000, share, 100.0, "00007")).all()
+        assert (hidden != gaps.bursts(1000, share, 100.0, "00008")).any()
+        assert 1 <= np.diff(hidden.astype(int), prepend=0).clip(0).sum() <= 20 * share
+    assert not gaps.bursts(3, 0.1, 100.0, "00007").any()
+
+
+def test_fillings() -> None:
+    x = np.arange(10, dtype=np.float32)[None] ** 2
+    valid, hidden = np.ones((1, 10), bool), np.zeros(10, bool)
+    valid[0, 0], hidden[4:6] = False, True
+    masked, left = gaps.apply(x, valid, hidden, "masked")
+    assert left[0].tolist() == [False, True, True, True, False, False, True, True, True, True]
+    assert not masked[~left].any()
+    zeros, all_but_one = gaps.apply(x, valid, hidden, "zeros")
+    assert (all_but_one == valid).all()
+    assert (zeros == masked).all()
+    lines, _ = gaps.apply(x, valid, hidden, "lines")
+    assert lines[0, 4:6].tolist() == [18, 27]
+
+
+def test_what_is_hidden_does_not_show(model: Model, store: Store, tmp_path: Path) -> None:
+    """The masked embedding is that of a recording with NaN there, and of no other signal."""
+    features = Features(model, store, find("sex"), tmp_path)
+    z = features.of(np.array([5]), Gap(0.3, "masked"))
+    x = sample.load().x[5, 0].copy()
+    x[gaps.bursts(1000, 0.3, 100.0, sample.load().names[5])] = np.nan
+    np.testing.assert_allclose(z[0], model.embed(x, 100), rtol=1e-4, atol=1e-5)
+
+
+def test_centred_similarity_forgets_what_all_share() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(20, 8)).astype(np.float32)
+    gallery, query = own + 50, own + 50 + 0.2 * rng.normal(size=own.shape).astype(np.float32)
+    assert similarity(gallery, query, centred=False).min() > 0.99
+    centred = similarity(gallery, query, centred=True)
+    assert (centred.argmax(1) == np.arange(20)).all()
+    assert centred.min() < 0
+
+
+# --- the verb, and real data sets ------------------------------------------------------------
+
+
+@pytest.fixture
+def loads_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = bundle.load
+    monkeypatch.setattr(bundle, "load", lambda name, **how: load(name, method=Tiny))
+
+
+@pytest.mark.usefixtures("loads_tiny")
+def test_the_verb(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny(tmp_path / "m")
+    out = tmp_path / "out"
+    words = ["probe", str(tmp_path / "m"), "sex", "--probes", "logistic", "--out", str(out)]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "120 recordings tested" in said
+    assert "Subjects and signals on two sides, counted: 0" in said
+    assert "Pretraining checked" in said
+    assert "Next: nerula probe" in said
+    (document,) = out.glob("results/sex/*.json")
+    assert Result.read(document).metrics["auroc"]["n"] == 120
+
+
+@pytest.mark.usefixtures("loads_tiny")
+def test_the_verb_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny(tmp_path / "m")
+    for words, say in (
+        (["arrhythmia"], "nerula fetch challenge2017"),
+        (["arhythmia"], "Did you mean arrhythmia"),
+        (["sex", "--labels", "2"], "above 0 and up to 1"),
+        (["sex", "--gaps", "some"], "Write"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["probe", str(tmp_path / "m"), *words])
+        assert end.value.code == 1
+        assert say in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.shared
+def test_arrhythmia_from_the_publishers_folder(
+    shared_data: Shared, model: Model, tmp_path: Path
+) -> None:
+    """300 recordings of the real data set, which is prepared on the fly."""
+    source = shared_data("cinc2017")
+    part = tmp_path / "challenge" / "training2017"
+    part.mkdir(parents=True)
+    shutil.copy(source / "REFERENCE-v3.csv", part.parent)
+    lines = (source / "REFERENCE-v3.csv").read_text().splitlines()
+    for name in (line.partition(",")[0] for line in lines[:1200:4]):
+        for ending in (".hea", ".mat"):
+            shutil.copy(source / "training2017" / f"{name}{ending}", part)
+    (part.parent / "REFERENCE-v3.csv").write_text("\n".join(lines[:1200:4]) + "\n")
+    store = opened(part.parent, find("arrhythmia"), model, tmp_path / "cache")
+    (result,) = evaluate(model, find("arrhythmia"), store, tmp_path / "cache", FAST)
+    assert len(result.runs) == 5
+    counted = sum(line.split(",")[1] != "~" for line in lines[:1200:4])
+    assert result.metrics["macro_f1"]["n"] == counted
+    assert result.document["windows"]["overlap"] == 0.5
+    assert 0.4 < result.metrics["accuracy"]["chance"] < 0.8
+
+
+def test_long_recordings_are_cut_with_half_overlap_and_end_at_the_end(model: Model) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 2000)).astype(np.float32)
+    valid = np.ones_like(x, bool)
+    (cut,) = model.embed_prepared([(x, valid)], 0.5)
+    assert len(cut.z) == 3
+    for row, start in enumerate((0, 512, 2000 - 1024)):
+        alone = model.embed(x[0, start : start + 1024], 100)
+        np.testing.assert_allclose(cut.z[row], alone, rtol=1e-4, atol=1e-5)
+    (short,) = model.embed_prepared([(x[:, :900], valid[:, :900])], 0.5)
+    assert len(short.z) == 1
+    assert short.weight[0] == pytest.approx(900 / 1024)
+
+
+@pytest.mark.shared
+def test_identity_from_the_publishers_folder(
+    shared_data: Shared, tmp_path: Path, loads_tiny: None
+) -> None:
+    """ECG-ID whole: within one recording it is easier than across recordings."""
+    tiny(tmp_path / "m", ("I",))
+    results = {
+        name: probe(str(tmp_path / "m"), name, shared_data("ecgid"), out=tmp_path / "out")[0]
+        for name in ("identity", "identity-windows")
+    }
+    across, within = (results[name].metrics for name in ("identity", "identity-windows"))
+    assert across["rank1"]["n"] == 85  # 89 have two recordings, 4 of them one sound one
+    assert within["rank1"]["n"] == 90
+    assert across["eer"]["high"] < 0.5
+    assert within["eer"]["value"] < across["eer"]["value"]
+    assert "easy" in results["identity-windows"].document["task"]["title"]
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_activity_joins_the_axes(shared_data: Shared, tmp_path: Path) -> None:
+    """Every fortieth window of UCI HAR: six embeddings of one lead each, joined."""
+    source, part = shared_data("ucihar") / "UCI HAR Dataset", tmp_path / "UCI HAR Dataset"
+    for path in [*source.rglob("*.txt")]:
+        place = part / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines(keepends=True)
+        if path.parent.name in ("train", "test", "Inertial Signals"):
+            lines = lines[::40]
+        place.write_text("".join(lines))
+    mine = tiny(tmp_path / "m")
+    task = find("activity")
+    store = opened(part, task, mine, tmp_path / "cache")
+    ways = replace(FAST, probes=("forest",))
+    (result,) = evaluate(mine, task, store, tmp_path / "cache", ways)
+    assert result.document["fits"][0]["subjects"] == {"train": 21, "choose": 0, "test": 9}
+    features = Features(mine, store, task, tmp_path / "cache").of(np.arange(2))
+    assert features.shape == (2, 6 * 24)
+    x, _ = store.read(1)
+    third = mine.embed(x[store.contract.leads.index("total_acc_z")], 100)
+    np.testing.assert_allclose(features[1, 48:72], third, rtol=1e-4, atol=1e-5)
+    assert result.metrics["accuracy"]["value"] > 0.5 > result.metrics["accuracy"]["chance"]
+    assert open_source(part).kind == "ucihar"
