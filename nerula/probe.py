@@ -192,7 +192,7 @@ def _add(table: Any, document: dict[str, Any]) -> None:
         sensitivity, specificity = point["sensitivity"], point["specificity"]
         low, high = _figure(sensitivity["low"]), _figure(sensitivity["high"])
         table.add_row(
-            "", f"{point['class']}: sensitivity, specificity {specificity['value']:.2f}",
+            f"  {point['class']}", f"sens. at spec. {_figure(specificity['value'])}",
             _figure(sensitivity["value"]), f"{low} to {high}",
             _figure(1 - point["aimed_specificity"]), "", style="dim",
         )  # fmt: skip

@@ -21,6 +21,7 @@ from nerula.features import Features, Gap
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model
 from nerula.prepare import Options, make_store
+from nerula.pretrain import pretrain
 from nerula.probe import opened, probe
 from nerula.probes import Examples, Question, fit
 from nerula.readers import open_source
@@ -332,6 +333,35 @@ def test_a_model_that_says_nothing_is_believed_only_on_demand(
         next(evaluate(silent, find("sex"), store, cache, FAST))
     result = next(evaluate(silent, find("sex"), store, cache, replace(FAST, unverified=True)))
     assert result.document["provenance"]["status"] == "unverified"
+
+
+@pytest.mark.parametrize(("folds", "refused"), [("1-8", False), ("1-9", True), ("all", True)])
+def test_a_training_writes_down_what_the_guard_needs(
+    folds: str, refused: bool, store: Store, cache: Path, tmp_path: Path
+) -> None:
+    pretrain(NAME, store.path, tmp_path / "run", epochs=1, batch=64, folds=folds, device="cpu")
+    trained = bundle.load(tmp_path / "run", method=Tiny)
+    assert trained.config is not None
+    data = trained.config.training["data"]
+    assert data["kind"] == "sample"
+    assert data["folds"]["1"] == 120
+    if refused:
+        with pytest.raises(guards.LeakError, match="was pretrained on sample with folds 9"):
+            next(evaluate(trained, find("sex"), store, cache, FAST))
+    else:
+        result = next(evaluate(trained, find("sex"), store, cache, FAST))
+        assert "none in common" in result.document["provenance"]["detail"]
+
+
+def test_the_whole_network_is_trained_on_demand(store: Store, cache: Path, tmp_path: Path) -> None:
+    mine = tiny(tmp_path / "m")
+    ways = replace(FAST, finetune=True, labels=(0.1,), draws=1)
+    *_, result = evaluate(mine, find("infarction-norm"), store, cache, ways)
+    assert result.document["way"]["probe"] == "finetuned"
+    assert "finetuned" in result.key
+    assert result.metrics["auroc"]["n"] == len(result.runs[0].row)
+    assert np.isfinite(result.runs[0].thresholds[1])
+    json.dumps(result.document, allow_nan=False)
 
 
 def test_a_subject_on_both_sides_of_a_task_is_refused(
