@@ -1,12 +1,24 @@
 """Losses against plain NumPy, and the watch on collapse."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerula.loss import effective_rank, huber, negative_cosine, spread
+from nerula.loss import (
+    effective_rank,
+    huber,
+    info_nce,
+    masked_mse,
+    negative_cosine,
+    nt_xent,
+    spread,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -64,3 +76,92 @@ def test_the_watch_tells_collapse_from_health() -> None:
     assert spread(point) < 1e-3
     assert torch.isfinite(effective_rank(torch.ones(100, 32)))
     assert spread(1000 * healthy) == pytest.approx(spread(healthy).item(), rel=1e-5)
+
+
+def unit(z: np.ndarray) -> np.ndarray:
+    return z.astype(np.float64) / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+@given(seed=st.integers(0, 1000), rows=st.integers(2, 12), temperature=st.floats(0.1, 2))
+def test_nt_xent_is_equation_1_of_simclr(seed: int, rows: int, temperature: float) -> None:
+    a, b = draw(rows, 8, seed=seed), draw(rows, 8, seed=seed + 1)
+    z = unit(np.concatenate([a, b]))
+    similar = np.exp(z @ z.T / temperature)
+    each = []
+    for i in range(2 * rows):
+        j = (i + rows) % (2 * rows)
+        others = sum(similar[i, k] for k in range(2 * rows) if k != i)
+        each.append(-np.log(similar[i, j] / others))
+    found = nt_xent(torch.tensor(3 * a), torch.tensor(0.1 * b), temperature)
+    assert found.item() == pytest.approx(np.mean(each), rel=1e-4)
+
+
+@given(seed=st.integers(0, 1000), rows=st.integers(2, 12), subjects=st.integers(1, 12))
+def test_info_nce_counts_every_pair_of_a_subject(seed: int, rows: int, subjects: int) -> None:
+    a, b = draw(rows, 8, seed=seed), draw(rows, 8, seed=seed + 1)
+    subject = np.random.default_rng(seed).integers(-1, subjects, rows)
+    score = unit(a) @ unit(b).T / 0.1
+    terms = []
+    for i in range(rows):
+        for j in range(rows):
+            if i == j or subject[i] == subject[j] >= 0:
+                terms.append(score[i, j] - np.log(np.exp(score[i]).sum()))  # first finds second
+                terms.append(score[j, i] - np.log(np.exp(score[:, i]).sum()))  # and the reverse
+    found = info_nce(torch.tensor(a), torch.tensor(b), torch.tensor(subject))
+    assert found.item() == pytest.approx(-np.mean(terms), rel=1e-4)
+
+
+def test_unknown_subjects_are_nobodys_positives() -> None:
+    a, b = torch.tensor(draw(5, 8)), torch.tensor(draw(5, 8, seed=1))
+    nobody = info_nce(a, b, torch.full((5,), -1))
+    assert nobody == info_nce(a, b, torch.arange(5))
+    assert nobody != info_nce(a, b, torch.zeros(5, dtype=torch.int64))
+
+
+def test_masked_mse() -> None:
+    y, guess = draw(3, 2, 50), draw(3, 2, 50, seed=1)
+    where = np.random.default_rng(0).random(y.shape) < 0.3
+    found = masked_mse(torch.tensor(guess), torch.tensor(y), torch.tensor(where))
+    assert found.item() == pytest.approx(((y - guess) ** 2)[where].mean(), rel=1e-5)
+    nothing = torch.zeros(3, 2, 50, dtype=torch.bool)
+    assert masked_mse(torch.tensor(guess), torch.tensor(y), nothing) == 0
+
+
+RANKS = """
+import sys, torch
+from torch import distributed
+from nerula.loss import info_nce, nt_xent
+
+rank, world = int(sys.argv[1]), int(sys.argv[2])
+if world > 1:
+    distributed.init_process_group("gloo", f"file://{sys.argv[3]}", rank=rank, world_size=world)
+torch.manual_seed(0)
+x, y = torch.randn(2, 8, 6)
+subject = torch.tensor([0, 1, 0, 2, 2, -1, -1, 0])
+weight = torch.randn(6, 4, requires_grad=True)
+mine = slice(rank * 8 // world, (rank + 1) * 8 // world)
+a, b = x[mine] @ weight, y[mine] @ weight
+loss = nt_xent(a, b) + info_nce(a, b, subject[mine])
+loss.backward()
+both = torch.cat([weight.grad.reshape(-1), loss.detach().view(1)])
+if world > 1:
+    distributed.all_reduce(both)
+    distributed.destroy_process_group()
+print(*(both / world).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_loss_and_gradient_of_one(tmp_path: Path) -> None:
+    def run(rank: int, world: int) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", RANKS, str(rank), str(world), str(tmp_path / "meet")]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    started = [run(0, 1), run(0, 2), run(1, 2)]
+    alone, first, second = (
+        np.array([float(word) for word in process.communicate(timeout=120)[0].split()])
+        for process in started
+    )
+    assert len(alone) == 25
+    assert np.allclose(first, alone, atol=1e-5)
+    assert np.array_equal(first, second)

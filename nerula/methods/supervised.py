@@ -101,7 +101,7 @@ class Supervised(Predictor):
     """A one-dimensional ResNet-50, or any encoder, trained on labels from the first step.
 
     He's 3-4-6-3 bottlenecks: preset `paper` has widths 64 to 512 (times 4) and 15.95 million
-    parameters, the default has 64 (times 4) everywhere and 1.07 million, for two cores. Losses as
+    parameters, the default has 64 (times 4) everywhere and 0.94 million, for two cores. Losses as
     in `Predictor`. `nerula.finetune` brings the labels, and does the same to trained encoders.
 
     Arguments
