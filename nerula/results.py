@@ -42,7 +42,11 @@ class Result:
     def key(self) -> str:
         """A file name that says which result it is."""
         way = self.document["way"]
-        words = [self.document["model"]["fingerprint"], way["probe"]]
+        words = [
+            self.document["model"]["fingerprint"],
+            self.document["data"]["kind"],
+            way["probe"],
+        ]
         if way["labels"] < 1:
             words.append(f"labels-{way['labels']:g}")
         if way["gap"]:
