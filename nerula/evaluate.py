@@ -115,7 +115,7 @@ def evaluate(
 
 def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways: Ways) -> Ground:
     """Read the facts, draw the splits, and refuse what would break the protocol."""
-    kind = str(store.facts["source"]["kind"])
+    kind = _kind(store)
     if FAMILIES.get(kind, kind) != task.family or (kind == "sample" and not task.on_sample):
         raise UsageError(
             f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
@@ -323,7 +323,7 @@ def _result(
         "provenance": ground.provenance,
         "data": {
             "store": ground.store.digest,
-            "kind": ground.store.facts["source"]["kind"],
+            "kind": _kind(ground.store),
             "recordings": len(ground.store),
             "split": split_digest(ground),
             "tested": len(counted),
@@ -350,6 +350,11 @@ def _result(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
     return Result(document, tuple(judged), ground.facts.name.astype(np.str_))
+
+
+def _kind(store: Store) -> str:
+    """What the store was made from."""
+    return str((store.facts.get("source") or {}).get("kind", "unknown files"))
 
 
 def split_digest(ground: Ground) -> str:

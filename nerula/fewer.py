@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+MANY = 10
+"""Recordings per person from which a share cannot be had by choosing people."""
 LEAST = 2
 """Subjects that every class keeps, where it has them."""
 
@@ -17,10 +19,13 @@ def subset(
     """Some of the rows: this share of the subjects of each class, with all their recordings.
 
     `person` and `target` belong to `rows`. Of one draw, a smaller share is a part of every larger
-    one. Several labels at once, and values, are not stratified.
+    one. Several labels at once, and values, are not stratified. Where a few people have many
+    recordings each, shares are of the recordings.
     """
     if share >= 1 or not len(rows):
         return rows
+    if len(rows) > MANY * len(np.unique(person)):
+        person = np.arange(len(rows))
     people, first = np.unique(person, return_index=True)
     whole = target.ndim > 1 or not np.issubdtype(target.dtype, np.integer)
     strata = np.zeros(len(people), np.int64) if whole else target[first]

@@ -83,7 +83,12 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
             )
         return f"pretrained on {trained} without the part that is {ours}"
     if FAMILIES.get(str(trained), trained) != ours:
-        return f"pretrained on {trained}, judged on {kind}: different data sets"
+        if trained in FAMILIES or trained in CONTAINS:
+            return f"pretrained on {trained}, judged on {kind}: different data sets"
+        return (
+            f"pretrained on files of one's own ({trained}), judged on {kind}: that none of them "
+            "is in both cannot be seen from here"
+        )
     held = {UNKNOWN if fold is None else str(fold) for fold in facts.fold[judged]}
     both = held if folds is None else held & set(folds)
     if both:

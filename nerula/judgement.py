@@ -1,6 +1,6 @@
 """Judgement: everything that is said of the answers of a probe, as plain JSON values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -175,11 +175,3 @@ def _rounded(interval: Interval) -> dict[str, float | None]:
 def _number(value: float) -> float | None:
     """JSON knows no NaN."""
     return None if not np.isfinite(value) else round(float(value), 6)
-
-
-def as_interval(values: Mapping[str, Any]) -> Interval:
-    """Read one back."""
-    nan = float("nan")
-    return Interval(
-        *(nan if values[name] is None else values[name] for name in ("value", "low", "high"))
-    )

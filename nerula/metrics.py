@@ -16,7 +16,6 @@ Floats = NDArray[np.float64]
 
 LOWER = frozenset({"mae", "rmse", "brier", "eer"})
 """Metrics of which less is better."""
-UNBOUNDED = frozenset({"mae", "rmse", "r2"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,6 +98,7 @@ def probe(
         results: list[Result] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
             results.append(result)
+            console.print(f"[dim]{_in_short(result.document)}[/]")
             if out is not None:
                 result.write(out / RESULTS)
         _show(console, results)
@@ -207,6 +208,12 @@ def way_in_words(way: dict[str, Any]) -> str:
     if way["gap"]:
         words.append(f"{100 * way['gap']:g} % missing, {way['filling']}")
     return ", ".join(words)
+
+
+def _in_short(document: dict[str, Any]) -> str:
+    main, way = document["task"]["main"], way_in_words(document["way"])
+    value = _figure(document["metrics"][main]["value"])
+    return f"{way}: {main.replace('_', ' ')} {value} ({document['seconds']:.0f} s)"
 
 
 def _figure(value: float | None) -> str:

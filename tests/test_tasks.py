@@ -346,3 +346,13 @@ def test_fewer_labels_are_nested_stratified_and_by_subject(bundled: Facts) -> No
     draws = [tuple(subset(rows, people, held, 0.1, draw)) for draw in range(5)]
     assert len(set(draws)) == 5
     assert subset(rows, people, held, 1.0, 3) is rows
+
+
+def test_shares_of_a_few_people_are_of_their_recordings() -> None:
+    rows, people = np.arange(2100), np.repeat(np.arange(21), 100)
+    target = rows % 6
+    smaller = subset(rows, people, target, 0.01, 0)
+    larger = subset(rows, people, target, 0.1, 0)
+    assert (len(smaller), len(larger)) == (24, 210)  # of 350 in each class 4 and 35
+    assert set(smaller) < set(larger)
+    assert np.bincount(target[smaller]).tolist() == [4] * 6

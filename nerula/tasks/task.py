@@ -1,6 +1,6 @@
 """Task: a question about recordings, the split on which it is asked, and how it is judged."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,8 +118,6 @@ class Task:
     """Share of a window that the next one repeats; the last one ends with the recording."""
     on_sample: bool = False
     """Whether the bundled sample will do for a first look."""
-    options: Mapping[str, Any] | None = None
-    """What the task tells its metrics."""
 
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
