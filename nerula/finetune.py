@@ -221,17 +221,18 @@ def split_by_subject(
 
 def _body(model: Model | Method, store: Store, window: float) -> tuple[Method, Contract, int]:
     """A copy of what is to be trained, the contract of its signals, the samples of its window."""
-    held = store.contract
+    held, method = store.contract, model.method if isinstance(model, Model) else model
+    body = deepcopy(method.body if isinstance(method, Predictor) else method)
     if isinstance(model, Model):
         if model.contract.rate != held.rate:
             raise UsageError(
                 f"The model expects {model.contract.rate:g} Hz, {store.path} has {held.rate:g}.",
                 f"Prepare the store with --rate {model.contract.rate:g}.",
             )
-        return deepcopy(model.method), model.contract, model.window
-    if model.needs.leads != len(held.leads):
-        raise UsageError(f"The method has {model.needs.leads} leads, the store {len(held.leads)}.")
-    return deepcopy(model), held, round(window * held.rate)
+        return body, model.contract, model.window
+    if body.needs.leads != len(held.leads):
+        raise UsageError(f"The method has {body.needs.leads} leads, the store {len(held.leads)}.")
+    return body, held, round(window * held.rate)
 
 
 def _was_trained(model: Model) -> bool:

@@ -175,6 +175,13 @@ def test_a_finetuned_model_embeds(classes: Finetuned) -> None:
     assert np.isfinite(z).all()
 
 
+def test_a_finetuned_model_can_be_tuned_again(beats: Store, classes: Finetuned) -> None:
+    again = tuned(beats, 1.0 * FAST[TRAIN], "regression", model=classes.model, epochs=1)
+    assert isinstance(again.model.method, Predictor)
+    assert isinstance(again.model.method.body, Tiny)
+    assert again.predict(beats, TEST).shape == (24, 1)
+
+
 def test_hand_made_features_get_a_linear_model(beats: Store) -> None:
     predicted = tuned(beats, model=build("heart_rate"), lr=0.03).predict(beats, TEST)
     assert (predicted.argmax(1) == FAST[TEST]).mean() > 0.9

@@ -65,14 +65,21 @@ class RandomConvolutions(Control):
         x = x.float().nan_to_num().clamp(-LARGEST, LARGEST)
         scaled = scale(x, valid, "scale", self.unit)
         seen = torch.where(valid, scaled.x, 0.0)
-        there = valid.any(1, keepdim=True)
-        count = there.sum(-1).clamp(min=1)
+        # One recording at a time: what lies between kernels and statistics stays in the cache.
+        pairs = zip(seen, valid.any(1), strict=True)
+        return torch.stack([self._statistics(one, there) for one, there in pairs])
+
+    def _statistics(self, x: Tensor, there: Tensor) -> Tensor:
+        """Of one recording (L, T), at its valid samples (T,)."""
+        if not there.any():
+            return x.new_zeros(2 * len(self.bias))
+        taps, time = self.weights.shape[-1], x.shape[-1]
         shares, peaks = [], []
         for dilation, rows in self.dilated:
-            padding = dilation * (self.weights.shape[-1] // 2)
-            y = F.conv1d(seen, self.weights[rows], self.bias[rows], 1, padding, dilation).float()
-            positive = (y / SOFTNESS + 0.5).clamp(0, 1) * there
-            shares.append(positive.sum(-1) / count)
-            peaks.append(y.masked_fill(~there, -torch.inf).amax(-1))
-        peak = torch.cat(peaks, dim=1)
-        return torch.cat([*shares, peak.masked_fill(peak == -torch.inf, 0.0)], dim=1)
+            padded = F.pad(x, 2 * [dilation * (taps // 2)])
+            columns = [padded[:, dilation * tap :][:, :time] for tap in range(taps)]
+            shifted = torch.stack(columns, dim=1).flatten(0, 1)[:, there]
+            y = torch.addmm(self.bias[rows, None], self.weights[rows].flatten(1), shifted).float()
+            peaks.append(y.amax(1))
+            shares.append(y.div_(SOFTNESS).add_(0.5).clamp_(0, 1).mean(1))
+        return torch.cat([*shares, *peaks])
