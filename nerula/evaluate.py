@@ -39,7 +39,7 @@ class Ways:
     """How a task is to be evaluated."""
 
     probes: tuple[str, ...] = ()
-    """Which probes; all of the task's where empty."""
+    """Which probes, `FINETUNED` among them; all of the task's where empty."""
     labels: tuple[float, ...] = (1.0,)
     """Shares of the training labels."""
     draws: int = 5
@@ -47,7 +47,7 @@ class Ways:
     gaps: tuple[float, ...] = ()
     """Shares of every test recording that are taken away, beside none."""
     finetune: bool = False
-    """Whether the whole network is trained too."""
+    """Whether the whole network is trained too, beside these."""
     unverified: bool = False
     """Whether a model is believed that does not say what it was trained on."""
     seed: int = 0
@@ -58,6 +58,11 @@ class Ways:
             raise UsageError(f"Shares of labels lie above 0 and up to 1, not {self.labels}.")
         if not all(0 < share < 1 for share in self.gaps):
             raise UsageError(f"Shares that are missing lie between 0 and 1, not {self.gaps}.")
+
+    def asked(self, task: Task) -> tuple[str, ...]:
+        """The probes to fit, in their order."""
+        chosen = self.probes or task.probes
+        return (*chosen, FINETUNED) if self.finetune and FINETUNED not in chosen else chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +110,10 @@ def evaluate(
     if task.kind == "identity":
         yield from _identity(ground)
         return
-    if 1 in ground.ways.labels:
+    if 1 in ground.ways.labels and ground.ways.asked(task) != (FINETUNED,):
         ground.features.of(np.concatenate([rows for one in ground.splits for rows in one.all]))
-    for probe in ground.ways.probes or task.probes:
-        yield from _probe(ground, probe)
-    if ground.ways.finetune:
-        yield from _finetuned(ground)
+    for probe in ground.ways.asked(task):
+        yield from _finetuned(ground) if probe == FINETUNED else _probe(ground, probe)
 
 
 def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways: Ways) -> Ground:
@@ -121,7 +124,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
             f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
             f"Get it with: nerula fetch {task.fetch} FOLDER",
         )
-    if unknown := set(ways.probes) - set(task.probes):
+    if task.kind == "identity" and (ways.finetune or ways.labels != (1.0,)):
+        raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
+    if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
         raise UsageError(
             f"The task {task.name} has no probe {', '.join(sorted(unknown))}.",
             f"It has {', '.join(task.probes)}.",

@@ -355,8 +355,9 @@ def test_a_training_writes_down_what_the_guard_needs(
 
 def test_the_whole_network_is_trained_on_demand(store: Store, cache: Path, tmp_path: Path) -> None:
     mine = tiny(tmp_path / "m")
-    ways = replace(FAST, finetune=True, labels=(0.1,), draws=1)
-    *_, result = evaluate(mine, find("infarction-norm"), store, cache, ways)
+    assert Ways(finetune=True).asked(find("age")) == (*find("age").probes, "finetuned")
+    ways = replace(FAST, probes=("finetuned",), labels=(0.1,), draws=1)
+    (result,) = evaluate(mine, find("infarction-norm"), store, cache, ways)
     assert result.document["way"]["probe"] == "finetuned"
     assert "finetuned" in result.key
     assert result.metrics["auroc"]["n"] == len(result.runs[0].row)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Facts:
     def __len__(self) -> int:
         return len(self.name)
 
-    @property
+    @cached_property
     def people(self) -> NDArray[np.int64]:
         """A number for each subject; a recording of nobody known is somebody of its own."""
         numbers: dict[str, int] = {}
@@ -59,7 +60,7 @@ class Facts:
         )
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
-    @property
+    @cached_property
     def short(self) -> NDArray[np.object_]:
         """The last part of each name: a record's own number, wherever its folder lies."""
         return np.array([name.rpartition("/")[2] for name in self.name], object)
