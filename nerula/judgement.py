@@ -128,9 +128,10 @@ def _operating_points(task: Task, runs: Sequence[Judged], resamples: int) -> lis
 
 
 def _calibration(task: Task, runs: Sequence[Judged]) -> dict[str, Any]:
-    """How often what was said with 70 % happened: of the second of two classes, else the first.
+    """How often what was said with 70 % happened.
 
-    All runs together; "expected_error" is the mean distance over bins by their size.
+    Of two classes for the second, of more for the most probable one, of statements for each. All
+    runs together; "expected_error" is the mean distance over bins by their size.
     """
     score = np.concatenate([run.answers.score for run in runs])
     onehot = np.concatenate([run.answers.onehot for run in runs])

@@ -353,6 +353,7 @@ def test_a_training_writes_down_what_the_guard_needs(
         assert "none in common" in result.document["provenance"]["detail"]
 
 
+@pytest.mark.slow
 def test_the_whole_network_is_trained_on_demand(store: Store, cache: Path, tmp_path: Path) -> None:
     mine = tiny(tmp_path / "m")
     assert Ways(finetune=True).asked(find("age")) == (*find("age").probes, "finetuned")
