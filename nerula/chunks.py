@@ -13,16 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from nerula.conform import choose, conform, shape
+from nerula.conform import alike, choose, conform, conform_alike
 from nerula.contract import Contract
 from nerula.defects import CATALOGUE, Finding
 from nerula.errors import NerulaError, explain
 from nerula.files import replacing
-from nerula.readers.source import Entry, Source
+from nerula.readers.source import Entry, Selective, Source
 from nerula.recording import Recording
 from nerula.store import canonical
 from nerula.writer import PART_SCHEMA, Rows
@@ -34,6 +34,9 @@ _BYTES = 32 << 20  # samples that may wait in memory before they are written
 
 Refusal = tuple[str, str, str, str, str, str]
 """One row of quarantine.csv: name, path, code, lead, detail, remedy."""
+
+Result = Recording | Finding
+"""A recording, or why it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +102,37 @@ class Preparation:
             part.write_batch(rows.batch(), custom_metadata={"refused": json.dumps(refused)})
         return kept, len(refused)
 
-    def results(
-        self, entries: Iterable[Entry]
-    ) -> Iterator[tuple[Entry, Recording | Finding, float]]:
+    def results(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Result, float]]:
         """Yield each entry with its recording, or why it is refused, and its own rate.
 
-        A few go through each step together, so that the step's code and tables are still in the
-        processor's caches for the next: a third faster than one entry after the other.
+        Those of one shape go through each step together: shared calls, code and tables that are
+        still in the processor's caches. The results are the same as one by one.
         """
-        contract = self.contract
-        for few in _few(self.source, entries):
-            chosen = [_next(entry, choose, result, contract) for entry, result in few]
-            shaped = [
-                _next(entry, shape, result, contract)
-                for (entry, _), result in zip(few, chosen, strict=True)
-            ]
-            for (entry, read), result in zip(few, shaped, strict=True):
+        source, contract = self.source, self.contract
+        if isinstance(source, Selective):
+            source = source.narrowed(contract.leads)
+        for few in _few(source, entries):
+            done = [_next(entry, choose, result, contract) for entry, result in few]
+            places = [place for place, one in enumerate(done) if isinstance(one, Recording)]
+            for group in alike([cast(Recording, done[place]) for place in places]):
+                self._conform(few, done, [places[number] for number in group])
+            for (entry, read), result in zip(few, done, strict=True):
                 yield entry, result, read.rate if isinstance(read, Recording) else 0.0
+
+    def _conform(
+        self, few: list[tuple[Entry, Result]], done: list[Result], places: list[int]
+    ) -> None:
+        """Replace what is `done` so far at some places by what it comes to."""
+        chosen = [cast(Recording, done[place]) for place in places]
+        try:
+            shaped: list[Result] = [*conform_alike(chosen, self.contract)]
+        except Exception:  # of one of them: the others are none the worse for it
+            shaped = [
+                _next(few[place][0], conform, result, self.contract)
+                for place, result in zip(places, chosen, strict=True)
+            ]
+        for place, result in zip(places, shaped, strict=True):
+            done[place] = result
 
     @contextmanager
     def _writing(self, chunk: Chunk) -> Iterator[pa.RecordBatchStreamWriter]:
@@ -167,15 +184,13 @@ def read_part(path: Path) -> Iterator[tuple[pa.RecordBatch, list[Refusal]]]:
             return
 
 
-def _few(
-    source: Source, entries: Iterable[Entry]
-) -> Iterator[list[tuple[Entry, Recording | Finding]]]:
+def _few(source: Source, entries: Iterable[Entry]) -> Iterator[list[tuple[Entry, Result]]]:
     """Read a few entries at a time: as many as fit into a processor's cache."""
-    held: list[tuple[Entry, Recording | Finding]] = []
+    held: list[tuple[Entry, Result]] = []
     size = 0
     for entry in entries:
         try:
-            result: Recording | Finding = source.read(entry)
+            result: Result = source.read(entry)
         except Exception as error:
             result = explain(error, entry.path)
         held.append((entry, result))
@@ -189,9 +204,9 @@ def _few(
 def _next(
     entry: Entry,
     step: Callable[[Recording, Contract], Recording],
-    result: Recording | Finding,
+    result: Result,
     contract: Contract,
-) -> Recording | Finding:
+) -> Result:
     """Take the next step with a recording; what was refused stays so."""
     if isinstance(result, Finding):
         return result

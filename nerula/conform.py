@@ -1,5 +1,7 @@
 """Bring a recording of any rate, lead order and length under a preprocessing contract."""
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +13,11 @@ from nerula.contract import Contract
 from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.recording import Recording
+from nerula.signal import Signal, Validity
 
 OLDEST, OLDER = 89, 90.0
+_TOGETHER = 24_000
+"""Samples that go through each step together: few enough for the processor's nearer caches."""
 
 
 def conform(recording: Recording, contract: Contract) -> Recording:
@@ -21,34 +26,32 @@ def conform(recording: Recording, contract: Contract) -> Recording:
     Refuse what then holds no valid sample. A lead that the recording lacks is there afterwards,
     invalid throughout.
     """
-    return shape(choose(recording, contract), contract)
+    return _shaped([quality.mark(choose(recording, contract))], contract)[0]
+
+
+def conform_alike(chosen: Sequence[Recording], contract: Contract) -> list[Recording]:
+    """`conform` for recordings of which `alike` says that they go together, leads chosen."""
+    return _shaped(quality.mark_alike(chosen), contract)
+
+
+def alike(recordings: Sequence[Recording]) -> Iterator[list[int]]:
+    """Yield the places of recordings that go together: of one kind, and complete.
+
+    As many as the processor's caches hold; of those with gaps, each alone.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for place, recording in enumerate(recordings):
+        if not recording.valid.all():
+            yield [place]
+            continue
+        kind = recording.x.shape, recording.rate, recording.unit, recording.leads
+        kinds.setdefault(kind, []).append(place)
+    for (shape, *_), places in kinds.items():
+        count = max(_TOGETHER // math.prod(shape), 1)
+        yield from (places[start : start + count] for start in range(0, len(places), count))
 
 
 def choose(recording: Recording, contract: Contract) -> Recording:
-    """First half: the contract's leads, as far as they are there, with what is no ECG invalid."""
-    return quality.mark(_of_contract(recording, contract))
-
-
-def shape(chosen: Recording, contract: Contract) -> Recording:
-    """Second half: at the contract's rate, in its band, with all of its leads."""
-    x, valid = signal.condition(chosen.x, chosen.valid, chosen.rate, contract.rate, contract.band)
-    if not valid.any():
-        raise refuse("signal-all-invalid", chosen.path)
-    if chosen.leads != contract.leads:
-        x, valid = (_spread(rows, chosen.leads, contract.leads) for rows in (x, valid))
-    age, findings = _age(chosen)
-    return replace(
-        chosen,
-        x=x,
-        valid=valid,
-        rate=contract.rate,
-        leads=contract.leads,
-        age=age,
-        findings=findings,
-    )
-
-
-def _of_contract(recording: Recording, contract: Contract) -> Recording:
     """Keep the contract's leads, in its order, as far as the recording has them."""
     if recording.leads == contract.leads:
         leads = contract.leads
@@ -64,6 +67,37 @@ def _of_contract(recording: Recording, contract: Contract) -> Recording:
         return recording
     rows = [recording.leads.index(lead) for lead in leads]
     return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=leads)
+
+
+def _shaped(marked: Sequence[Recording], contract: Contract) -> list[Recording]:
+    """Bring recordings of one shape to the contract's rate, in its band, with all of its leads."""
+    first, shape = marked[0], (len(marked), len(marked[0].leads), -1)
+    x, valid = signal.condition(
+        quality.stacked([recording.x for recording in marked]),
+        quality.stacked([recording.valid for recording in marked]),
+        first.rate,
+        contract.rate,
+        contract.band,
+    )
+    each = zip(marked, x.reshape(shape), valid.reshape(shape), strict=True)
+    return [_finished(*one, contract) for one in each]
+
+
+def _finished(recording: Recording, x: Signal, valid: Validity, contract: Contract) -> Recording:
+    if not valid.any():
+        raise refuse("signal-all-invalid", recording.path)
+    if recording.leads != contract.leads:
+        x, valid = (_spread(rows, recording.leads, contract.leads) for rows in (x, valid))
+    age, findings = _age(recording)
+    return replace(
+        recording,
+        x=x,
+        valid=valid,
+        rate=contract.rate,
+        leads=contract.leads,
+        age=age,
+        findings=findings,
+    )
 
 
 def _spread(rows: NDArray[Any], held: tuple[str, ...], leads: tuple[str, ...]) -> NDArray[Any]:

@@ -1,11 +1,13 @@
 """What is wrong with a signal itself: `inspect` says it, `mark` makes bad stretches invalid."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerula.defects import Finding
 from nerula.einthoven import departure
@@ -29,7 +31,39 @@ def inspect(recording: Recording) -> list[Finding]:
 
 def mark(recording: Recording) -> Recording:
     """Return the recording with flat, clipped and non-finite stretches invalid, and findings."""
-    findings, bad = _examine(recording)
+    return _marked(recording, *_examine(recording))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # absurd and infinite values are findings as well
+def mark_alike(recordings: Sequence[Recording]) -> list[Recording]:
+    """`mark` for one recording, or for several of one rate, unit and shape, valid throughout.
+
+    The leads of all of them are looked at together: of short signals, NumPy's calls take longer
+    than what they do.
+    """
+    first = recordings[0]
+    if len(recordings) == 1:
+        return [mark(first)]
+    x = stacked([recording.x for recording in recordings])
+    every = seconds(x, first.rate)
+    if first.unit != "mV" or not np.isfinite(every.span).all():
+        return [mark(recording) for recording in recordings]
+    faults: list[list[Fault]] = [[] for _ in recordings]
+    for fault in find(x, first.rate, every):
+        number, row = divmod(fault.row, len(first.leads))
+        faults[number].append(fault._replace(row=row))
+    return [
+        _marked(recording, *_judged(recording, found, whole=True))
+        for recording, found in zip(recordings, faults, strict=True)
+    ]
+
+
+def stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Put the rows of arrays below each other."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _marked(recording: Recording, findings: list[Finding], bad: Mask | None) -> Recording:
     if bad is None:
         if not findings:
             return recording
@@ -62,16 +96,22 @@ def _order(lead: str) -> tuple[bool, str]:
     return lead != "II", lead
 
 
-@np.errstate(over="ignore", invalid="ignore")  # absurd and infinite values are findings as well
+@np.errstate(over="ignore", invalid="ignore")
 def _examine(recording: Recording) -> tuple[list[Finding], Mask | None]:
     """Return findings and the samples that are valid so far and should not be (None for none)."""
-    x, valid, leads = recording.x, recording.valid, recording.leads
-    if not x.size:
+    if not recording.x.size:
         return [Finding("length-zero", recording.path)], None
-    whole = bool(valid.all())
-    every = seconds(x, recording.rate)
+    whole = bool(recording.valid.all())
+    every = seconds(recording.x, recording.rate)
+    return _judged(recording, list(_faults(recording, whole, every)), whole)
+
+
+def _judged(
+    recording: Recording, faults: list[Fault], whole: bool
+) -> tuple[list[Finding], Mask | None]:
+    """Say the same of a recording whose leads have these faults."""
+    x, valid, leads = recording.x, recording.valid, recording.leads
     found = list(_of_facts(recording, whole))
-    faults = list(_faults(recording, whole, every))
     bad = _joined(faults, valid)
     found += [_finding(fault, recording) for fault in faults]
     if bad is not None or not whole:
@@ -79,8 +119,10 @@ def _examine(recording: Recording) -> tuple[list[Finding], Mask | None]:
         if not good.any():
             found.append(Finding("signal-all-invalid", recording.path))
         x, leads = _measured_together(recording, good)
-    if recording.unit == "mV" and x.size:
+    if recording.unit == "mV" and len(leads) > 1 and x.size:
         found += _of_leads(x, leads, recording)
+    if not found:
+        return found, bad
     said = {(finding.code, finding.lead) for finding in recording.findings}
     return [one for one in found if not said & {(one.code, one.lead), (one.code, "")}], bad
 
@@ -163,7 +205,9 @@ def _of_leads(x: Signal, leads: tuple[str, ...], recording: Recording) -> Iterat
         code = "einthoven-broken" if found.broken else "einthoven-inexact"
         yield Finding(code, path, str(found))
     seen: dict[bytes, int] = {}
+    some = x[:, :: max(x.shape[1] // 16, 1)]
+    raw, each = some.tobytes(), some.shape[1] * some.itemsize
     for row in range(len(leads)):
-        other = seen.setdefault(x[row, :: max(x.shape[1] // 16, 1)].tobytes(), row)
+        other = seen.setdefault(raw[row * each : (row + 1) * each], row)
         if other != row and np.array_equal(x[row], x[other]):
             yield Finding("leads-identical", path, f"the same as lead {leads[other]}", leads[row])

@@ -17,7 +17,7 @@ from nerula.errors import DefectError, NerulaError, UsageError
 from nerula.readers import KINDS, open_source, ptbxl_table, wfdb
 from nerula.readers.folder import Folder
 from nerula.readers.names import STANDARD
-from nerula.readers.source import Hints, Source
+from nerula.readers.source import Hints, Selective, Source
 from nerula.recording import Recording
 from tests import layouts
 
@@ -186,6 +186,19 @@ def test_ptbxl_says_what_its_table_says(tmp_path: Path) -> None:
     assert np.isnan(recording.labels["SBRAD"])  # a likelihood of 0 is one that is not known
     assert (recording.fold, recording.rate, recording.leads) == ("2", 100.0, ("II",))
     assert np.array_equal(np.rint(recording.x * 1000), layouts.microvolts(1))
+
+
+@pytest.mark.parametrize("kind", ["ptbxl100", "challenge2020", "folder"])
+def test_a_source_can_leave_out_leads(kind: str, tmp_path: Path) -> None:
+    root = LAYOUTS.get(kind, layouts.challenge2020)(tmp_path)
+    source = open_source(root, kind)
+    assert isinstance(source, Selective)
+    few = pickle.loads(pickle.dumps(source.narrowed(("II",))))  # as it goes to a worker
+    for entry in source.entries():
+        every, one = source.read(entry), few.read(entry)
+        assert one.leads == ("II",)
+        assert np.array_equal(one.x, every.x[[every.leads.index("II")]])
+        assert (one.subject, one.labels, one.fold) == (every.subject, every.labels, every.fold)
 
 
 def edit_row(root: Path, ecg_id: int, before: str, after: str) -> None:
@@ -656,7 +669,7 @@ def test_a_data_set_costs_little_beside_its_files(
     source = open_source(shared_data("ptbxl"))
     entries = [entry for entry, _ in zip(source.entries(), range(2000), strict=False)]
     recording = source.read(entries[0])
-    monkeypatch.setattr(wfdb, "read", lambda path, root: recording)
+    monkeypatch.setattr(wfdb, "read", lambda path, root, leads: recording)
     start = process_time()
     for entry in entries:
         source.read(entry)

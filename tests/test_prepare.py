@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,6 +101,42 @@ def test_what_is_stored_is_what_signal_says(once: Path) -> None:
             assert np.array_equal(known, mask[0])
         assert set(store.column("leads")[i]) == set(original.leads)
         assert store.column("source_rate")[i] == original.rate
+
+
+def test_together_is_as_alone(tmp_path: Path) -> None:
+    ward = Ward(120)
+    contract = Contract(("II", "I"), 100.0, band=(0.5, 40.0))
+    done = 0
+    for entry, together, rate in chunks.Preparation(ward, contract, tmp_path).results(
+        ward.entries()
+    ):
+        alone = conform(ward.good(entry), contract)
+        assert isinstance(together, Recording)
+        assert together.x.tobytes() == alone.x.tobytes()
+        assert np.array_equal(together.valid, alone.valid)
+        assert together.findings == alone.findings
+        assert rate == ward.good(entry).rate
+        done += 1
+    assert done == 120
+
+
+def test_what_breaks_one_leaves_those_beside_it_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(chosen: Sequence[Recording], contract: Contract) -> list[Recording]:
+        if len(chosen) > 1:
+            raise ZeroDivisionError("of one of them")
+        return [conform(chosen[0], contract)]
+
+    ward, contract = Ward(40), Contract(("II", "I"), 100.0)
+    preparation = chunks.Preparation(ward, contract, tmp_path)
+    before = [result for _, result, _ in preparation.results(ward.entries())]
+    monkeypatch.setattr(chunks, "conform_alike", breaks)
+    after = [result for _, result, _ in preparation.results(ward.entries())]
+    for one, other in zip(before, after, strict=True):
+        assert isinstance(one, Recording)
+        assert isinstance(other, Recording)
+        assert one.x.tobytes() == other.x.tobytes()
 
 
 # --- bad files -----------------------------------------------------------------------------------

@@ -311,6 +311,30 @@ def test_one_bit_of_one_sample_is_noticed(write: Write) -> None:
     assert code_of(path) == "checksum-wrong"
 
 
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("form", [16, 212, 24])
+def test_leads_that_are_wanted_come_as_among_all(form: int, gap: bool, tmp_path: Path) -> None:
+    path = write_by_the_reference(tmp_path, [form] * 3, gap)
+    every = wfdb.read(path)
+    for wanted in (("II",), ("III", "I"), ("V5", "II")):
+        few = wfdb.read(path, leads=wanted)
+        assert few.leads == tuple(lead for lead in wanted if lead in every.leads)
+        rows = [every.leads.index(lead) for lead in few.leads]
+        assert np.array_equal(few.x, every.x[rows])
+        assert np.array_equal(few.valid, every.valid[rows])
+        assert few.findings == every.findings
+    assert wfdb.read(path, leads=("V5",)).leads == every.leads
+
+
+def test_leads_that_nobody_wants_are_verified(write: Write) -> None:
+    path = write(("I", "II", "V1"))
+    data = bytearray(path.with_suffix(".dat").read_bytes())
+    data[6 * 100] ^= 4  # of lead I
+    path.with_suffix(".dat").write_bytes(data)
+    with pytest.raises(DefectError, match="checksum-wrong"):
+        wfdb.read(path, leads=("V1",))
+
+
 def test_samples_in_another_order_are_noticed(write: Write) -> None:
     path = write(("I", "II", "V1"))
     lines = path.read_text().splitlines()

@@ -98,7 +98,7 @@ def test_rates_that_cannot_be(rate: str, code: str, write: Write) -> None:
 def test_every_field_of_a_signal_line() -> None:
     [signal] = parsed(
         "rec 1 250", "a.dat 16x2:3+512 245.5(-55)/uV 12 1024 -8 -8177 0 ECG lead II"
-    ).signals
+    ).signals.lines
     assert signal.file == "a.dat"
     assert signal.encoding == (16, 2, 3, 512, 245.5, -55, "uV", 12, 1024, "ECG lead II")
     assert (signal.initial, signal.checksum) == (-8, 65536 - 8177)
@@ -107,7 +107,7 @@ def test_every_field_of_a_signal_line() -> None:
 @pytest.mark.parametrize("fields", range(2, 9))
 def test_signal_lines_may_end_early(fields: int) -> None:
     line = " ".join(["a.dat", "212", "200", "11", "1024", "995", "-22131", "0"][:fields])
-    [signal] = parsed("rec 1 360 10", line).signals
+    [signal] = parsed("rec 1 360 10", line).signals.lines
     assert signal.encoding.gain == (200.0 if fields > 2 else None)
     assert signal.encoding.zero == (1024 if fields > 4 else None)
     assert signal.initial == (995 if fields > 5 else None)
@@ -149,7 +149,7 @@ def test_signal_lines_that_are_refused(line: str) -> None:
 
 
 def test_gains_as_printf_writes_them() -> None:
-    [signal] = parsed("rec 1 250", "a.mat 16+24 1.052e+04/mV 16 0 9127 -301 0 V").signals
+    [signal] = parsed("rec 1 250", "a.mat 16+24 1.052e+04/mV 16 0 9127 -301 0 V").signals.lines
     assert signal.encoding.gain == 10520.0
 
 

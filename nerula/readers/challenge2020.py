@@ -29,6 +29,12 @@ class Challenge2020:
 
     root: Path
     kind: str = "challenge2020"
+    wanted: tuple[str, ...] | None = None
+    """Leads to read; None for all."""
+
+    def narrowed(self, leads: tuple[str, ...]) -> "Challenge2020":
+        """Return the same with fewer leads."""
+        return replace(self, wanted=leads)
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -42,7 +48,7 @@ class Challenge2020:
     def read(self, entry: Entry) -> Recording:
         """Read one recording; its header has the labels."""
         walk.confine(entry, self.root)
-        recording = wfdb.read(entry.path, root=self.root)
+        recording = wfdb.read(entry.path, root=self.root, leads=self.wanted)
         return replace(recording, name=entry.name, fold=_part(entry.path))
 
 

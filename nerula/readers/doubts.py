@@ -1,21 +1,105 @@
-"""A wrong unit or rate shows in the signal: formats without a checksum are doubted by it."""
+"""A wrong gain, unit or rate shows in the signal: hearts have their size and their pace."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nerula.readers.wfdb_doubts import of_signals
+from nerula.defects import Finding
 from nerula.recording import Recording
 
+_AMPLITUDES = (0.08, 6.0)
+"""mV from the lowest to the highest sample of a typical second, of a typical lead."""
+_COMMON_RATES = frozenset((100, 120, 125, 128, 200, 250, 256, 257, 300, 360, 400, 500, 512, 1000))
+_STEEPNESS = {True: (4.0, 150.0), False: (14.0, 120.0)}
+"""Full heights per second, at common rates and at rare ones; a QRS of 100 ms has some 50."""
+_MIDDLE = (1.1, 60.0)
+"""Hz; half of a heart's movement is below, half above some 10 Hz."""
+ENOUGH, _LEADS_TO_ASK = 2048, 3
+"""Samples of each of the highest leads to judge the pace by."""
 _HIGHEST = 1e5
 """mV; beyond, nothing more is to be learnt and squares overflow."""
 
 
 def doubted(recording: Recording) -> Recording:
-    """Add what is odd about amplitudes and pace, if there is a second that is wholly valid."""
+    """Add what is odd about amplitudes and pace, if there is a second that is wholly valid.
+
+    For formats without a checksum.
+    """
     x = recording.x[:, recording.valid.all(axis=0)]
     if x.shape[1] < recording.rate:
         return recording
     odd = of_signals(np.clip(x, -_HIGHEST, _HIGHEST), recording.rate)
     findings = (replace(finding, path=recording.path) for finding in odd)
     return replace(recording, findings=(*recording.findings, *findings))
+
+
+def of_signals(x: NDArray[np.float32], rate: float) -> list[Finding]:
+    """Doubt gains and rates under which the signal (leads, time) would come from no heart."""
+    return judged(heights(x, rate), lambda lead: x[lead, :ENOUGH], rate)
+
+
+def judged(
+    heights: NDArray[np.float64], beginning: Callable[[int], NDArray[np.floating]], rate: float
+) -> list[Finding]:
+    """Doubt gains and rates, given each lead's height in mV and, where it is asked for, a lead's
+    first `ENOUGH` samples in any unit. So a file's whole numbers need not be converted for it.
+    """
+    odd = []
+    order = heights.argsort()
+    typical = float(heights[order[len(order) // 2]])
+    if typical and not _AMPLITUDES[0] <= typical <= _AMPLITUDES[1]:
+        odd.append(Finding("amplitude-absurd", detail=f"{typical:.3g} mV in a typical second"))
+    paces = (_pace(beginning(lead), rate) for lead in order[: -_LEADS_TO_ASK - 1 : -1].tolist())
+    if (pace := next(paces)) and all(other == pace for other in paces):
+        odd.append(Finding("rate-implausible", detail=f"{pace} for {rate:g} Hz"))
+    return odd
+
+
+def heights(x: NDArray[Any], rate: float) -> NDArray[np.float64]:
+    """Return what a typical second of each lead spans, in whatever unit; 0 where it is flat."""
+    leads, length = x.shape
+    second = min(int(rate), length)
+    seconds = x[:, : length // second * second].reshape(leads, -1, second)
+    spans = np.subtract(seconds.max(2), seconds.min(2), dtype=np.float64)
+    spans.sort(axis=1)
+    middle: NDArray[np.float64] = spans[:, spans.shape[1] // 2]
+    return middle
+
+
+def _pace(x: NDArray[np.floating], rate: float) -> str:
+    """Return "too slow" or "too fast" where no heart moves so, judging by its steepest 1 %.
+
+    The limits are out of reach of every recording of PTB-XL, Challenge 2017 and ECG-ID, noise
+    and wandering baselines included; a rate that is ten times off crosses them about every second
+    time. They are closer where the rate itself is rare. Twice or half the rate of one person is
+    the rate of another: that cannot be seen.
+    """
+    few = len(x) // 100
+    values, steps = x.copy(), np.abs(x[1:] - x[:-1])
+    values.sort()
+    steps.sort()
+    height = values[-1 - few] - values[few]
+    if height <= 0 or len(x) < 100:
+        return ""
+    steepness = float(steps[-1 - few] / height) * rate
+    least, most = _STEEPNESS[rate in _COMMON_RATES]
+    if least <= steepness <= most:
+        return ""
+    pace = "too slow" if steepness < least else "too fast"
+    if rate not in _COMMON_RATES:
+        return pace
+    middle = _middle_frequency(x, rate)
+    return pace if not _MIDDLE[0] <= middle <= _MIDDLE[1] else ""
+
+
+def _middle_frequency(x: NDArray[np.floating], rate: float) -> float:
+    """Return where half of a signal's movement is slower and half is faster, mains hum aside."""
+    power = np.abs(np.fft.rfft(x - x.mean())) ** 2
+    frequency = np.arange(len(power)) * rate / len(x)
+    for hum in (50, 60, 100, 120):
+        power[np.abs(frequency - hum) < 2] = 0
+    movement = np.cumsum(power * np.minimum(frequency, 10))  # fast waves are small, but they count
+    return float(frequency[np.searchsorted(movement, movement[-1] / 2)])

@@ -26,6 +26,12 @@ class Folder:
     hints: Hints = NO_HINTS
     only: str | None = None
     """The one file of the folder that is meant."""
+    wanted: tuple[str, ...] | None = None
+    """Leads to read, where a format can leave out some; None for all."""
+
+    def narrowed(self, leads: tuple[str, ...]) -> "Folder":
+        """Return the same with fewer leads."""
+        return replace(self, wanted=leads)
 
     @property
     def leads(self) -> None:
@@ -85,7 +91,9 @@ class Folder:
         walk.confine(entry, self.root)
         form = self._format(entry.path)
         said: dict[str, Any] = {"root": self.root}
-        if form not in ("wfdb", "mat"):  # whose headers say everything
+        if form in ("wfdb", "mat"):  # their headers say everything
+            said["leads"] = self.wanted
+        else:
             said["hints"] = self.hints
         recording = formats.reader(form).read(entry.path, entry.row, **said)
         return replace(recording, name=entry.name)

@@ -17,11 +17,17 @@ FORMATS = {_INT32: 32, _INT16: 16, _UINT8: 80}
 """Matrix types and the WFDB signal formats that store the same bytes."""
 
 
-def read(path: Path, row: int = 0, *, root: Path | None = None) -> Recording:
+def read(
+    path: Path,
+    row: int = 0,
+    *,
+    root: Path | None = None,
+    leads: tuple[str, ...] | None = None,
+) -> Recording:
     """Read the record that a `.mat` file and the `.hea` file beside it make up."""
     from nerula.readers import wfdb
 
-    return wfdb.read(path, row, root=root)
+    return wfdb.read(path, row, root=root, leads=leads)
 
 
 def check(data: bytes, path: str, form: int, offset: int, signals: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nerula.defects import Finding
 from nerula.errors import DefectError, UsageError, refuse
@@ -30,10 +30,18 @@ class PTBXL:
 
     root: Path
     rate: int = 100
+    wanted: tuple[str, ...] | None = None
+    """Leads to read; None for all."""
     leads: ClassVar[tuple[str, ...]] = STANDARD
 
-    def __reduce__(self) -> tuple[type["PTBXL"], tuple[Path, int]]:
-        return type(self), (self.root, self.rate)  # without the table
+    def __reduce__(self) -> tuple[type["PTBXL"], tuple[Any, ...]]:
+        return type(self), (self.root, self.rate, self.wanted)  # without the table
+
+    def narrowed(self, leads: tuple[str, ...]) -> "PTBXL":
+        """Return the same with fewer leads."""
+        fewer = replace(self, wanted=leads)
+        vars(fewer)["table"] = self.table
+        return fewer
 
     @property
     def kind(self) -> str:
@@ -43,7 +51,11 @@ class PTBXL:
     @cached_property
     def table(self) -> dict[str, Row]:
         """The rows by the name of their recording."""
-        return ptbxl_table.rows(self.root / TABLE, _COLUMNS[self.rate])
+        return ptbxl_table.rows(self._table_path, _COLUMNS[self.rate])
+
+    @cached_property
+    def _table_path(self) -> Path:
+        return self.root / TABLE
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is in the folder, then what only the table knows."""
@@ -61,15 +73,15 @@ class PTBXL:
         walk.confine(entry, self.root)
         row = self.table.get(entry.name)
         try:
-            recording = wfdb.read(entry.path, root=self.root)
+            recording = wfdb.read(entry.path, root=self.root, leads=self.wanted)
         except DefectError as error:
             if row and error.finding == Finding("file-missing", entry.path):
-                raise refuse("table-orphan", self.root / TABLE, entry.name) from error
+                raise refuse("table-orphan", self._table_path, entry.name) from error
             raise
         if row is None:
             unknown = Finding("table-row-missing", entry.path, TABLE)
             return replace(recording, name=entry.name, findings=(*recording.findings, unknown))
-        facts = ptbxl_table.understand(row, self.root / TABLE, entry.path)
+        facts = ptbxl_table.understand(row, self._table_path, entry.path)
         return replace(
             recording,
             name=entry.name,

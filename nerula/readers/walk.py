@@ -48,9 +48,10 @@ def folders(root: Path, skip: Container[str] = ()) -> Iterator[tuple[str, list[s
 def headers(root: Path, skip: Container[str] = ()) -> Iterator[Entry]:
     """Yield the WFDB records below `root` by their headers, and the folders not entered."""
     for folder, files in folders(root, skip):
+        place = root / folder
         for file in files:
             if file.endswith(HEADER):
-                yield Entry(f"{folder}{file.removesuffix(HEADER)}", root / folder / file)
+                yield Entry(f"{folder}{file.removesuffix(HEADER)}", place / file)
             elif file[-1] == "/":
                 yield not_entered(root, folder, file)
 

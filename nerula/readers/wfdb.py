@@ -5,36 +5,43 @@ through the `wfdb` package, after the same checks of the header and of the paths
 """
 
 import os
-from itertools import groupby
+from functools import lru_cache
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nerula.defects import Finding
 from nerula.errors import DefectError, UsageError, refuse
-from nerula.readers import mat, wfdb_doubts, wfdb_header, wfdb_info, wfdb_rare, wfdb_signal
+from nerula.readers import doubts, mat, wfdb_doubts, wfdb_header, wfdb_info, wfdb_rare, wfdb_signal
 from nerula.readers.files import beside, load
 from nerula.readers.plausible import check_rate
 from nerula.readers.wfdb_doubts import Layout
-from nerula.readers.wfdb_header import Header, Signal
-from nerula.readers.wfdb_signal import Samples
+from nerula.readers.wfdb_header import Described, Header
+from nerula.readers.wfdb_signal import Digital, Samples
 from nerula.recording import Recording
 
 
 class _Block(NamedTuple):
-    """The signals of one file."""
+    """The signals of one file, some of the record's."""
 
-    signals: list[Signal]
+    signals: slice
     form: int
     samples: Samples
 
 
-def read(path: Path, row: int = 0, *, root: Path | None = None) -> Recording:
+def read(
+    path: Path,
+    row: int = 0,
+    *,
+    root: Path | None = None,
+    leads: tuple[str, ...] | None = None,
+) -> Recording:
     """Read one record, named by its header, one of its signal files, or without an ending.
 
-    Files that the header names must lie inside `root`, by default the header's own folder.
+    Files that the header names must lie inside `root`, by default the header's own folder. Leads
+    that are not among `leads` may be left out, once they are verified.
     """
     if row:
         raise UsageError(f"{path} holds one recording; there is no row {row}.")
@@ -44,29 +51,36 @@ def read(path: Path, row: int = 0, *, root: Path | None = None) -> Recording:
         from nerula.readers import wfdb_segments
 
         return wfdb_segments.read(header, path, root)
-    return read_segment(header, path, root)
+    return read_segment(header, path, root, leads)
 
 
-def read_segment(header: Header, path: Path, root: Path | None) -> Recording:
+def read_segment(
+    header: Header, path: Path, root: Path | None, wanted: tuple[str, ...] | None = None
+) -> Recording:
     """Read an ordinary record, the header of which is given."""
-    if not header.signals:
+    if not header.signals.files:
         raise refuse("length-zero", path, "it has no signals")
-    layout = _layout(header.signals, path)
+    layout = _layout(header.signals.described, path)
     leads, rate = layout.leads, header.rate
-    if wfdb_rare.is_rare(header.signals):
+    if layout.is_rare:
         x, valid, leads, rate, findings = wfdb_rare.read(header, layout, path, root)
+        findings += check_rate(rate, path)
+        findings += doubts.of_signals(x, rate)
     else:
         blocks = _blocks(header, path, root)
         findings = [finding for block in blocks for finding in _verify(block, header, path)]
         if layout.unexplained:
-            filled = [wfdb_signal.filled(samples, form) for _, form, samples in blocks]
+            filled = [wfdb_signal.filled(block.samples, block.form) for block in blocks]
             findings += wfdb_doubts.of_range(np.concatenate(filled), layout)
-        x, valid = _physical(blocks, layout)
-    findings += check_rate(rate, path)
+        findings += check_rate(rate, path)
+        held = _joined(blocks, layout)
+        findings += doubts.judged(held.heights(rate), held.beginning, rate)
+        if wanted is not None and wanted != leads and (rows := _rows(leads, wanted)):
+            held, leads = held.select(rows), tuple([leads[row] for row in rows])
+        x, valid = held.physical(), held.valid
     name = os.path.basename(path)[: -len(".hea")]  # noqa: PTH119 - hot path
     if header.name not in (name, f"{name}.mat"):  # the latter in Georgia's part of Challenge 2020
         findings.append(Finding("header-name", detail=f"{header.name} in {name}.hea"))
-    findings += wfdb_doubts.of_signals(x, rate)
     odd = [*header.findings, *layout.findings, *findings]
     info = wfdb_info.read(header.comments, path) if header.comments else wfdb_info.NOTHING
     return Recording(
@@ -84,10 +98,16 @@ def read_segment(header: Header, path: Path, root: Path | None) -> Recording:
     )
 
 
-def _layout(signals: list[Signal], path: Path) -> Layout:
+@lru_cache(maxsize=256)
+def _rows(leads: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    """Return which of the leads are wanted, in the order in which they are."""
+    return [leads.index(lead) for lead in wanted if lead in leads]
+
+
+def _layout(described: Described, path: Path) -> Layout:
     """Interpret a header's signal lines, or refuse them."""
     try:
-        return wfdb_doubts.layout(tuple([signal.encoding for signal in signals]))
+        return wfdb_doubts.layout(described)
     except DefectError as error:
         found = error.finding
         raise refuse(found.code, path, found.detail, found.lead) from error
@@ -103,26 +123,36 @@ def _header_of(path: Path) -> Path:
 def _blocks(header: Header, path: Path, root: Path | None) -> list[_Block]:
     """Return the samples of every file of the record."""
     folder, length = os.path.dirname(path), header.length  # noqa: PTH120 - hot path
+    described = header.signals.described
     blocks: dict[str, _Block] = {}
-    for file, group in groupby(header.signals, lambda signal: signal.file):
-        signals = list(group)
-        form, offset = signals[0].encoding.format, signals[0].encoding.offset
-        same = all(s.encoding.format == form and s.encoding.offset == offset for s in signals)
-        if file in blocks or not same:
+    for file, signals in _by_file(header.signals.files):
+        same = wfdb_doubts.same_form(described, signals.start, signals.stop)
+        if file in blocks or same is None:
             raise refuse("header-malformed", path, f"the signals of {file} do not go together")
+        (form, offset), leads = same, signals.stop - signals.start
         source = beside(folder, file, root, path)
         data = load(source, missing="data-missing")
         if file.endswith(".mat"):
-            mat.check(data, source, form, offset, len(signals))
-        length = wfdb_signal.length(form, len(data) - offset, len(signals), length, source)
-        samples = wfdb_signal.decode(form, data, offset, len(signals), length)
+            mat.check(data, source, form, offset, leads)
+        length = wfdb_signal.length(form, len(data) - offset, leads, length, source)
+        samples = wfdb_signal.decode(form, data, offset, leads, length)
         blocks[file] = _Block(signals, form, samples)
     return list(blocks.values())
 
 
+def _by_file(files: tuple[str, ...]) -> list[tuple[str, slice]]:
+    """Return the files and which signals are theirs."""
+    if files.count(files[0]) == len(files):
+        return [(files[0], slice(0, len(files)))]
+    ends = [0, *accumulate(len(list(group)) for _, group in groupby(files))]
+    return [(files[begin], slice(begin, end)) for begin, end in pairwise(ends)]
+
+
 def _verify(block: _Block, header: Header, path: Path) -> list[Finding]:
     """Refuse samples that do not add up to the header's checksums; note first values."""
-    declared = [signal.checksum for signal in block.signals]
+    signals = header.signals
+    names = signals.described.encodings[block.signals]
+    declared, initial = signals.checksums[block.signals], signals.initials[block.signals]
     findings = []
     if header.length is None and any(declared):
         findings.append(Finding("header-contradiction", detail="a checksum of no declared length"))
@@ -130,16 +160,16 @@ def _verify(block: _Block, header: Header, path: Path) -> list[Finding]:
         if _is_unchecked(header):
             findings.append(Finding("checksum-absent"))
         else:
-            for signal, told, is_sum in zip(block.signals, declared, sums, strict=True):
+            for encoding, told, is_sum in zip(names, declared, sums, strict=True):
                 if told is not None and told != is_sum:
                     detail = f"{is_sum}, declared {told}"
-                    raise refuse("checksum-wrong", path, detail, signal.encoding.description)
+                    raise refuse("checksum-wrong", path, detail, encoding.description)
     first: list[int] = block.samples[:, 0].tolist()
-    if first != [signal.initial for signal in block.signals]:
-        for signal, is_first in zip(block.signals, first, strict=True):
-            if signal.initial not in (is_first, None):
-                detail = f"{is_first}, declared {signal.initial}"
-                lead = signal.encoding.description
+    if first != initial:
+        for encoding, told, is_first in zip(names, initial, first, strict=True):
+            if told not in (is_first, None):
+                detail = f"{is_first}, declared {told}"
+                lead = encoding.description
                 findings.append(Finding("header-initial-value", None, detail, lead))
     return findings
 
@@ -150,23 +180,29 @@ def _is_unchecked(header: Header) -> bool:
     All of them are absent, or all are zero: where there are several, where the number of samples
     is left open too (then zero is the manual's placeholder), or in the lines of Challenge 2017.
     """
-    checksums = {signal.checksum for signal in header.signals}
+    checksums = set(header.signals.checksums)
     if checksums == {None}:
         return True
-    signal = header.signals[0]
-    challenge = signal.file.endswith(".mat") and signal.encoding.description == "ECG"
-    return checksums == {0} and (len(header.signals) > 1 or header.length is None or challenge)
+    files, (first, *_) = header.signals.files, header.signals.described.encodings
+    challenge = files[0].endswith(".mat") and first.description == "ECG"
+    return checksums == {0} and (len(files) > 1 or header.length is None or challenge)
 
 
-def _physical(
-    blocks: list[_Block], layout: Layout
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return mV and validity of every ECG lead."""
-    parts, row = [], 0
-    for signals, form, samples in blocks:
-        end = row + len(signals)
-        baseline, gain = layout.baseline[row:end], layout.gain[row:end]
-        parts.append(wfdb_signal.physical(samples, form, baseline, gain))
-        row = end
-    x, valid = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
-    return (x, valid) if layout.kept is None else (x[layout.kept], valid[layout.kept])
+def _joined(blocks: list[_Block], layout: Layout) -> Digital:
+    """Return every ECG lead of the record."""
+    if len(blocks) == 1:
+        _, form, samples = blocks[0]
+        missing = wfdb_signal.missing(samples, form)
+    else:
+        samples = np.concatenate([block.samples for block in blocks])
+        each = [wfdb_signal.missing(block.samples, block.form) for block in blocks]
+        missing = None
+        if any(where is not None for where in each):
+            missing = np.concatenate(
+                [
+                    np.zeros(block.samples.shape, np.bool_) if where is None else where
+                    for block, where in zip(blocks, each, strict=True)
+                ]
+            )
+    every = Digital(samples, layout.baseline, layout.gain, missing)
+    return every if layout.kept is None else every.select(layout.kept)

@@ -1,8 +1,8 @@
 """What a WFDB header says twice, and whether it says the same both times.
 
 A header has no checksum of its own: `1000` can become `100` and still be a header. But leads agree
-with each other, devices have their gains, writers have their habits, and hearts have their size;
-where a statement fits none of them, it is doubted aloud. Nothing here changes what is read.
+with each other, devices have their gains, and writers have their habits; where a statement fits
+none of them, it is doubted aloud. Nothing here changes what is read. `doubts` asks the signal.
 """
 
 import re
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nerula.defects import Finding
 from nerula.errors import refuse
 from nerula.readers.names import CHEST, LIMB, STANDARD, millivolts_per, name_leads
-from nerula.readers.wfdb_header import Encoding
+from nerula.readers.wfdb_header import Described, Encoding
 from nerula.readers.wfdb_signal import BITS
 
 _DEFAULT_GAIN = 200.0
@@ -28,16 +28,6 @@ _COARSE = 12
 """Bits of analogue recorders, whose gains were calibrated by hand and may be any number."""
 _FILLED = 0.25
 """Of the format's range: a writer that chose the gain by itself uses at least that much."""
-_AMPLITUDES = (0.08, 6.0)
-"""mV from the lowest to the highest sample of a typical second, of a typical lead."""
-_COMMON_RATES = frozenset((100, 120, 125, 128, 200, 250, 256, 257, 300, 360, 400, 500, 512, 1000))
-_STEEPNESS = {True: (4.0, 150.0), False: (14.0, 120.0)}
-"""Full heights per second, at common rates and at rare ones; a QRS of 100 ms has some 50."""
-_MIDDLE = (1.1, 60.0)
-"""Hz; half of a heart's movement is below, half above some 10 Hz."""
-_ENOUGH, _LEADS_TO_ASK = 2048, 3
-"""Samples of each of the highest leads to judge the pace by."""
-
 _NOT_ECG_UNITS = frozenset(
     (
         "mmHg", "cmH2O", "kPa", "Pa", "NU", "nu", "adu", "bpm", "BPM", "/min", "pm", "%",
@@ -70,12 +60,15 @@ class Layout(NamedTuple):
     baseline: NDArray[np.float64]
     unexplained: bool
     """The gains are only believed of samples that fill their format's range."""
+    is_rare: bool
+    """Our own reader leaves the bytes of some signal to the `wfdb` package."""
     findings: tuple[Finding, ...]
 
 
-@lru_cache(maxsize=4096)
-def layout(encodings: tuple[Encoding, ...]) -> Layout:
+@lru_cache(maxsize=1024)
+def layout(described: Described) -> Layout:
     """Interpret the signal lines of a header: leads, gains, baselines, and what is odd."""
+    encodings = described.encodings
     kept = [number for number, encoding in enumerate(encodings) if _is_ecg(encoding)]
     if not kept:
         raise refuse("ecg-missing")
@@ -98,8 +91,16 @@ def layout(encodings: tuple[Encoding, ...]) -> Layout:
         _column(every),
         _column(baselines),
         unexplained,
+        any(e.format not in BITS or e.samples_per_frame > 1 or e.skew for e in encodings),
         tuple(odd),
     )
+
+
+@lru_cache(maxsize=1024)
+def same_form(described: Described, first: int, last: int) -> tuple[int, int] | None:
+    """Return format and offset that signals `first` to `last` share; None where they do not."""
+    forms = {(e.format, e.offset) for e in described.encodings[first:last]}
+    return forms.pop() if len(forms) == 1 else None
 
 
 def _column(values: list[float] | list[int]) -> NDArray[np.float64]:
@@ -205,62 +206,3 @@ def of_range(filled: NDArray[np.float64], found: Layout) -> list[Finding]:
         return []
     gains = ", ".join(f"{gain:g}" for gain in found.gain[:, 0])
     return [Finding("gain-unusual", detail=f"{gains} steps per mV")]
-
-
-def of_signals(x: NDArray[np.float32], rate: float) -> list[Finding]:
-    """Doubt gains and rates under which the signal would come from no heart."""
-    odd = []
-    heights = _heights(x, rate)
-    typical = float(np.sort(heights)[len(heights) // 2])
-    if typical and not _AMPLITUDES[0] <= typical <= _AMPLITUDES[1]:
-        odd.append(Finding("amplitude-absurd", detail=f"{typical:.3g} mV in a typical second"))
-    highest = np.argsort(heights)[: -_LEADS_TO_ASK - 1 : -1]
-    paces = (_pace(x[lead, :_ENOUGH], rate) for lead in highest)
-    if (pace := next(paces)) and all(other == pace for other in paces):
-        odd.append(Finding("rate-implausible", detail=f"{pace} for {rate:g} Hz"))
-    return odd
-
-
-def _heights(x: NDArray[np.float32], rate: float) -> NDArray[np.float32]:
-    """Return the height of a typical second of each lead in mV; 0 where it is flat."""
-    leads, length = x.shape
-    second = min(int(rate), length)
-    seconds = x[:, : length // second * second].reshape(leads, -1, second)
-    heights = seconds.max(2) - seconds.min(2)
-    heights.sort(axis=1)
-    middle: NDArray[np.float32] = heights[:, heights.shape[1] // 2]
-    return middle
-
-
-def _pace(x: NDArray[np.float32], rate: float) -> str:
-    """Return "too slow" or "too fast" where no heart moves so, judging by its steepest 1 %.
-
-    The limits are out of reach of every recording of PTB-XL, Challenge 2017 and ECG-ID, noise
-    and wandering baselines included; a rate that is ten times off crosses them about every second
-    time. They are closer where the rate itself is rare. Twice or half the rate of one person is
-    the rate of another: that cannot be seen.
-    """
-    few = len(x) // 100
-    values, steps = np.sort(x), np.sort(np.abs(np.diff(x)))
-    height = values[-1 - few] - values[few]
-    if height <= 0 or len(x) < 100:
-        return ""
-    steepness = float(steps[-1 - few] / height) * rate
-    least, most = _STEEPNESS[rate in _COMMON_RATES]
-    if least <= steepness <= most:
-        return ""
-    pace = "too slow" if steepness < least else "too fast"
-    if rate not in _COMMON_RATES:
-        return pace
-    middle = _middle_frequency(x, rate)
-    return pace if not _MIDDLE[0] <= middle <= _MIDDLE[1] else ""
-
-
-def _middle_frequency(x: NDArray[np.float32], rate: float) -> float:
-    """Return where half of a signal's movement is slower and half is faster, mains hum aside."""
-    power = np.abs(np.fft.rfft(x - x.mean())) ** 2
-    frequency = np.arange(len(power)) * rate / len(x)
-    for hum in (50, 60, 100, 120):
-        power[np.abs(frequency - hum) < 2] = 0
-    movement = np.cumsum(power * np.minimum(frequency, 10))  # fast waves are small, but they count
-    return float(frequency[np.searchsorted(movement, movement[-1] / 2)])

@@ -5,6 +5,8 @@ and comments. Numbers must be written as writers write them: no `+1`, `007`, `1_
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +45,14 @@ class Encoding(NamedTuple):
     description: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """The encodings of all signals. Lines that say the same have the same object of this kind, so
+    that what follows from them is looked up by its identity."""
+
+    encodings: tuple[Encoding, ...]
+
+
 class Signal(NamedTuple):
     """One signal line."""
 
@@ -52,13 +62,28 @@ class Signal(NamedTuple):
     checksum: int | None
 
 
+class Signals(NamedTuple):
+    """All signal lines, column by column: what differs between records, and what seldom does."""
+
+    files: tuple[str, ...]
+    initials: list[int | None]
+    checksums: list[int | None]
+    described: Described
+
+    @property
+    def lines(self) -> list[Signal]:
+        """The same, line by line."""
+        columns = self.files, self.described.encodings, self.initials, self.checksums
+        return [Signal(*line) for line in zip(*columns, strict=True)]
+
+
 class Header(NamedTuple):
     """One header. `segments` are names and lengths where the record has several."""
 
     name: str
     rate: float
     length: int | None
-    signals: list[Signal]
+    signals: Signals
     segments: list[tuple[str, int]]
     comments: list[str]
     removed: list[str]
@@ -86,7 +111,7 @@ def parse(raw: bytes, path: Path) -> Header:
                 f"{expected} signals or segments declared, {len(lines) - 1} described"
             )
         described = lines[1:]
-        signals = [_signal(line) for line in described] if segments is None else []
+        signals = _signals(described if segments is None else [])
         parts = [_segment(line) for line in described] if segments is not None else []
     except ValueError as error:
         raise refuse("header-malformed", path, str(error)) from error
@@ -143,25 +168,25 @@ def _segment(line: str) -> tuple[str, int]:
     return name, _integer(length, 0)
 
 
-def _signal(line: str) -> Signal:
+def _signals(lines: list[str]) -> Signals:
     """Read `file format [gain [resolution [zero [initial [checksum [block [description]]]]]]]`."""
-    fields = line.split(None, 8)
-    if len(fields) == 9:
-        file, form, gain, resolution, zero, initial, checksum, block, description = fields
-        encoding = _encoding(form, gain, resolution, zero, block, description)
-        return Signal(file, encoding, _number(initial), _checksum(checksum))
-    if len(fields) < 2:
-        raise ValueError("a signal line has no format")
-    file, form, gain, resolution, zero, initial, checksum, block = fields + [""] * (
-        8 - len(fields)
+    if not lines:
+        return Signals((), [], [], Described(()))
+    rows = [line.split(None, 8) for line in lines]
+    for row in rows:
+        if len(row) < 2:
+            raise ValueError("a signal line has no format")
+        row.extend([""] * (9 - len(row)))
+    file, form, gain, resolution, zero, initial, checksum, block, description = zip(
+        *rows, strict=True
     )
-    encoding = _encoding(form, gain, resolution, zero, block, "")
-    return Signal(
-        file,
-        encoding,
-        _number(initial) if initial else None,
-        _checksum(checksum) if checksum else None,
-    )
+    described = _described(form, gain, resolution, zero, block, description)
+    return Signals(file, _numbers(initial), _checksums(checksum), described)
+
+
+@lru_cache(maxsize=1024)
+def _described(*columns: tuple[str, ...]) -> Described:
+    return Described(tuple([_encoding(*fields) for fields in zip(*columns, strict=True)]))
 
 
 @lru_cache(maxsize=4096)
@@ -205,19 +230,21 @@ def _rate(token: str) -> float:
     return float(match[1])
 
 
-def _number(token: str) -> int:
-    """An integer in the one way that writers write it. The quick way for the hot path."""
-    number = int(token)
-    if str(number) != token:
-        raise ValueError(f"{token[:40]!r} is not written as a number is")
-    return number
+def _numbers(tokens: Sequence[str]) -> list[int | None]:
+    """Whole numbers in the one way that writers write them; None where nothing stands."""
+    numbers = [int(token) if token else None for token in tokens]
+    for token, number in zip(tokens, numbers, strict=True):
+        if token and str(number) != token:
+            raise ValueError(f"{token[:40]!r} is not written as a number is")
+    return numbers
 
 
-def _checksum(token: str) -> int:
-    number = _number(token)
-    if not -0x8000 <= number <= 0xFFFF:
-        raise ValueError(f"the checksum {token[:40]} does not fit 16 bits")
-    return number & 0xFFFF
+def _checksums(tokens: Sequence[str]) -> list[int | None]:
+    numbers = _numbers(tokens)
+    for token, number in zip(tokens, numbers, strict=True):
+        if number is not None and not -0x8000 <= number <= 0xFFFF:
+            raise ValueError(f"the checksum {token[:40]} does not fit 16 bits")
+    return [None if number is None else number & 0xFFFF for number in numbers]
 
 
 def _integer(token: str, least: int = -(1 << 62), most: int = 1 << 62) -> int:

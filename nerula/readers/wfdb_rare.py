@@ -26,15 +26,6 @@ _NO_SENTINEL = 8
 _SENTINEL_BITS = BITS | _FLAC | {310: 10, 311: 10}
 
 
-def is_rare(signals: list[Signal]) -> bool:
-    """Whether our own reader leaves the bytes of these signals to the package."""
-    for signal in signals:
-        encoding = signal.encoding
-        if encoding.format not in BITS or encoding.samples_per_frame > 1 or encoding.skew:
-            return True
-    return False
-
-
 def read(
     header: Header, layout: Layout, path: Path, root: Path | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[str, ...], float, list[Finding]]:
@@ -43,7 +34,7 @@ def read(
     findings = _verify(header, samples, path)
     numbers = range(len(samples)) if layout.kept is None else layout.kept
     ecg = list(zip(numbers, layout.leads, strict=True))
-    frames = {number: header.signals[number].encoding.samples_per_frame for number, _ in ecg}
+    frames = {number: header.signals.lines[number].encoding.samples_per_frame for number, _ in ecg}
     fastest = max(frames.values())
     left_out = [lead for number, lead in ecg if frames[number] < fastest]
     if left_out:
@@ -52,7 +43,7 @@ def read(
     chosen = [number for number, _ in ecg]
     digital = np.stack([samples[number] for number in chosen])
     x = ((digital - layout.baseline[chosen]) / layout.gain[chosen]).astype(np.float32)
-    valid = digital != np.array([[_sentinel(header.signals[number])] for number in chosen])
+    valid = digital != np.array([[_sentinel(header.signals.lines[number])] for number in chosen])
     x[~valid] = 0
     return x, valid, tuple(lead for _, lead in ecg), header.rate * fastest, findings
 
@@ -64,9 +55,9 @@ def _sentinel(signal: Signal) -> int:
 
 def _verify(header: Header, samples: list[NDArray[np.int64]], path: Path) -> list[Finding]:
     """Refuse wrong checksums; the package cuts what precedes a skewed signal, which they cover."""
-    if any(signal.encoding.skew for signal in header.signals):
+    if any(signal.encoding.skew for signal in header.signals.lines):
         return [Finding("checksum-absent", detail="a skewed signal cannot be verified")]
-    for signal, values in zip(header.signals, samples, strict=True):
+    for signal, values in zip(header.signals.lines, samples, strict=True):
         found = int(values.sum()) & 0xFFFF
         if signal.checksum is not None and signal.checksum != found:
             detail = f"{found}, declared {signal.checksum}"
@@ -76,7 +67,7 @@ def _verify(header: Header, samples: list[NDArray[np.int64]], path: Path) -> lis
 
 def _unpack(header: Header, path: Path, root: Path | None) -> list[NDArray[np.int64]]:
     """Return every signal's samples as whole numbers, at its own rate."""
-    for file, group in groupby(header.signals, lambda signal: signal.file):
+    for file, group in groupby(header.signals.lines, lambda signal: signal.file):
         _check_size(list(group), beside(str(path.parent), file, root, path), header, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the package and pandas say to their developers
@@ -92,7 +83,7 @@ def _unpack(header: Header, path: Path, root: Path | None) -> list[NDArray[np.in
         except Exception as error:  # the package raises whatever it stumbles over
             said = f"{type(error).__name__}: {error}"[:200]
             raise refuse("format-malformed", path, said) from error
-    frames = [signal.encoding.samples_per_frame for signal in header.signals]
+    frames = [signal.encoding.samples_per_frame for signal in header.signals.lines]
     lengths = {len(s) / f for s, f in zip(samples, frames, strict=False)}
     if len(samples) != len(frames) or len(lengths) != 1 or lengths == {0}:
         raise refuse("format-malformed", path, "its signals differ in length")

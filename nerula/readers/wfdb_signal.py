@@ -1,12 +1,13 @@
 """WFDB signal files: bytes to whole numbers, checked against the header before memory is taken."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import refuse
+from nerula.readers import doubts
 
 BITS = {16: 16, 61: 16, 160: 16, 212: 12, 80: 8, 24: 24, 32: 32}
 """Of a sample, for the formats that are read here."""
@@ -95,25 +96,59 @@ def checksums(samples: Samples) -> list[int]:
     return sums
 
 
-def physical(
-    samples: Samples, form: int, baseline: NDArray[np.float64], gain: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return mV, 0 where there is no sample, and where there is one; both (leads, samples).
+class Digital(NamedTuple):
+    """The whole numbers of leads that go together, and what they come to in mV."""
 
-    `baseline` and `gain`, in steps per mV, are (leads, 1).
-    """
-    if samples.dtype == np.int16 and np.abs(baseline).max() < 1 << 23:  # float32 is exact then
-        x = samples.astype(np.float32)
-        if baseline.any():
-            x -= baseline.astype(np.float32)
-        x /= gain.astype(np.float32)
-    else:
-        x = ((samples - baseline) / gain).astype(np.float32)
-    valid = np.ones(samples.shape, np.bool_)
-    if samples.min() == INVALID[form]:
-        np.not_equal(samples, INVALID[form], out=valid)
-        x[~valid] = 0
-    return x, valid
+    samples: Samples
+    """(leads, time), contiguous."""
+    baseline: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    """In steps per mV, (leads, 1) as the baseline."""
+    missing: NDArray[np.bool_] | None
+    """Where there is no sample; None for nowhere."""
+
+    def beginning(self, lead: int) -> NDArray[np.floating]:
+        """What is asked about a lead's pace, which is the same in any unit."""
+        if self.missing is not None:
+            return self.select([lead]).physical()[0, : doubts.ENOUGH]
+        x = self.samples[lead, : doubts.ENOUGH]
+        return x.astype(np.float32 if x.dtype == np.int16 else np.float64)
+
+    def select(self, rows: list[int]) -> "Digital":
+        """Some of the leads."""
+        missing = None if self.missing is None else self.missing[rows]
+        return Digital(self.samples[rows], self.baseline[rows], self.gain[rows], missing)
+
+    def physical(self) -> NDArray[np.float32]:
+        """Return mV, 0 where there is no sample."""
+        samples, baseline, gain, missing = self
+        x: NDArray[np.float32]
+        if samples.dtype == np.int16 and np.abs(baseline).max() < 1 << 23:  # float32 is exact then
+            x = samples.astype(np.float32)
+            if baseline.any():
+                x -= baseline.astype(np.float32)
+            x /= gain.astype(np.float32)
+        else:
+            x = ((samples - baseline) / gain).astype(np.float32)
+        if missing is not None:
+            x[missing] = 0
+        return x
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Where there is a sample."""
+        return np.ones(self.samples.shape, np.bool_) if self.missing is None else ~self.missing
+
+    def heights(self, rate: float) -> NDArray[np.float64]:
+        """Measure each lead's typical second, in mV; 0 where it is flat."""
+        if self.missing is not None:
+            return doubts.heights(self.physical(), rate)
+        return doubts.heights(self.samples, rate) / self.gain[:, 0]
+
+
+def missing(samples: Samples, form: int) -> NDArray[np.bool_] | None:
+    """Return where a file says that it has no sample; None for nowhere."""
+    return samples == INVALID[form] if samples.min() == INVALID[form] else None
 
 
 def filled(samples: Samples, form: int) -> NDArray[np.float64]:
