@@ -72,19 +72,21 @@ class Resamples:
     def intervals(self, runs: Sequence[Judged], statistic: Statistic) -> list[Interval]:
         """Those of a statistic that has several values."""
         values, resampled = self._of(runs, statistic)
-        return [_interval(*pair) for pair in zip(values, resampled.T, strict=True)]
+        return [middle(*pair) for pair in zip(values, resampled.T, strict=True)]
 
     def difference(
         self, ours: Sequence[Judged], theirs: Sequence[Judged], statistic: Statistic
     ) -> Interval:
         """Ours minus theirs: both are judged on the same people each time."""
 
-        def column(run: Judged, weight: Floats) -> Floats:
-            return statistic(run, weight)[:, None]
+        mine, my_draws = self.values(ours, statistic)
+        other, other_draws = self.values(theirs, statistic)
+        return middle(mine - other, my_draws - other_draws)
 
-        mine, my_draws = self._of(ours, column)
-        other, other_draws = self._of(theirs, column)
-        return _interval(float(mine[0] - other[0]), my_draws[:, 0] - other_draws[:, 0])
+    def values(self, runs: Sequence[Judged], statistic: Statistic) -> tuple[float, Floats]:
+        """The mean of a statistic over runs, and (B,) what it is in each resample."""
+        value, resampled = self._of(runs, lambda run, weight: statistic(run, weight)[:, None])
+        return float(value[0]), resampled[:, 0]
 
     def _of(self, runs: Sequence[Judged], statistic: Statistic) -> tuple[Floats, Floats]:
         """(K,) means over runs, and (B, K) of each resample."""
@@ -100,7 +102,8 @@ class Resamples:
         return np.mean(values, axis=0), np.mean(resampled, axis=0)
 
 
-def _interval(value: float, resampled: Floats) -> Interval:
+def middle(value: float, resampled: Floats) -> Interval:
+    """A value with the middle 95 % of its resamples that are known."""
     known = resampled[~np.isnan(resampled)]
     if not len(known):
         return Interval(float(value), float("nan"), float("nan"))

@@ -3,8 +3,8 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,8 @@ class Ways:
     """Whether a model is believed that does not say what it was trained on."""
     seed: int = 0
     resamples: int = RESAMPLES
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `nerula.finetune.finetune`, such as its epochs."""
 
     def __post_init__(self) -> None:
         if not all(0 < share <= 1 for share in self.labels):
@@ -275,6 +277,7 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
                 FINETUNED_KINDS[task.kind],
                 outputs=len(task.answers) if task.kind == "classes" else None,
                 seed=ground.ways.seed + draw,
+                **ground.ways.tuning,
             )
             answers, held = (
                 _predicted(ground, trained, rows) if len(rows) else None

@@ -1,5 +1,6 @@
 """Guards of the protocol: what must not happen is refused, by name, before anything is fitted."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +66,9 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
     data = training.get("data")
     if not isinstance(data, Mapping):
         raise _unverified("it does not say what the model was trained on")
+    if data.get("parts"):  # a joined store: each data set in it for itself
+        each = [unseen({"data": part}, facts, kind, "", judged) for part in data["parts"]]
+        return "; ".join(each)
     folds, trained = data.get("folds"), data.get("kind")
     if trained is None and data.get("store") == digest:
         trained = kind
@@ -89,6 +93,20 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
             f"pretrained on files of one's own ({trained}), judged on {kind}: that none of them "
             "is in both cannot be seen from here"
         )
+    return _apart(data.get("without"), folds, (str(trained), kind), facts, judged)
+
+
+def _apart(
+    without: object,
+    folds: Mapping[str, Any] | None,
+    kinds: tuple[str, str],
+    facts: Facts,
+    judged: Rows,
+) -> str:
+    """The same data set trained and judges: by other folds, or without what is judged."""
+    trained, kind = kinds
+    if without == named(facts, judged):
+        return f"pretrained on {trained} without the recordings of {kind} that it is judged by"
     held = {UNKNOWN if fold is None else str(fold) for fold in facts.fold[judged]}
     both = held if folds is None else held & set(folds)
     if both:
@@ -101,6 +119,12 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
         f"pretrained on {trained} folds {_listed(_in_order(set(folds or ())))}, judged on "
         f"{_listed(_in_order(held))}: none in common"
     )
+
+
+def named(facts: Facts, rows: Rows) -> str:
+    """A digest of the names of recordings, without their folders."""
+    names = "\n".join(sorted(facts.short[rows]))
+    return hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
 
 
 def _asked_folds(training: Mapping[str, Any]) -> dict[str, int] | None:

@@ -148,7 +148,8 @@ def _seen(store: Store, batches: Batches) -> dict[str, Any]:
     """Which data set was trained on, and how many recordings of each of its folds."""
     folds = Counter(str(fold or "none") for fold in store.column("fold")[batches.index])
     source = store.facts.get("source") or {}
-    return {"kind": source.get("kind"), "folds": dict(sorted(folds.items()))}
+    parts = {"parts": source["parts"]} if "parts" in source else {}  # data sets that were joined
+    return {"kind": source.get("kind"), "folds": dict(sorted(folds.items())), **parts}
 
 
 def _provenance(record: Run, config: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:

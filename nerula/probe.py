@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerula.contract import Contract
-    from nerula.model import Model
     from nerula.results import Result
     from nerula.store import Store
     from nerula.tasks import Task
@@ -94,7 +93,7 @@ def probe(
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)
-        store = opened(data, asked, loaded, folder / CACHE)
+        store = opened(data, asked, loaded.contract, folder / CACHE)
         results: list[Result] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
             results.append(result)
@@ -106,7 +105,7 @@ def probe(
     return results
 
 
-def opened(data: Path | None, task: "Task", model: "Model", cache: Path) -> "Store":
+def opened(data: Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":
     """The store to work on: the one given, or one prepared from a data set, once."""
     from nerula.prepare import Options, make_store
     from nerula.readers import open_source
@@ -126,7 +125,6 @@ def opened(data: Path | None, task: "Task", model: "Model", cache: Path) -> "Sto
             f"The task {task.name} is asked on {task.family}; {data} is {source.kind}.",
             f"Get its data with: nerula fetch {task.fetch} FOLDER",
         )
-    contract = model.contract
     leads = task.leads or contract.leads
     if source.leads and len(leads) == len(source.leads) == 1:
         leads = source.leads

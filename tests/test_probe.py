@@ -74,7 +74,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here does not depend on how many there are."""
     monkeypatch.setattr(probes, "TREES", 30)
     monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
-    monkeypatch.setattr(probes, "STEPS", 100)
+    monkeypatch.setattr(probes, "STEPS", 300)
 
 
 # --- probes ----------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_other_data_is_refused(model: Model, store: Store, cache: Path) -> None:
     with pytest.raises(UsageError, match="nerula fetch ptbxl100"):
         next(evaluate(model, find("identity-ptbxl"), store, cache, FAST))
     with pytest.raises(UsageError, match="nerula fetch ucihar"):
-        opened(None, find("activity"), model, cache)
+        opened(None, find("activity"), model.contract, cache)
     with pytest.raises(UsageError, match="has no probe ridge"):
         next(evaluate(model, find("sex"), store, cache, replace(FAST, probes=("ridge",))))
 
@@ -509,7 +509,7 @@ def test_arrhythmia_from_the_publishers_folder(
         for ending in (".hea", ".mat"):
             shutil.copy(source / "training2017" / f"{name}{ending}", part)
     (part.parent / "REFERENCE-v3.csv").write_text("\n".join(lines[:1200:4]) + "\n")
-    store = opened(part.parent, find("arrhythmia"), model, tmp_path / "cache")
+    store = opened(part.parent, find("arrhythmia"), model.contract, tmp_path / "cache")
     (result,) = evaluate(model, find("arrhythmia"), store, tmp_path / "cache", FAST)
     assert len(result.runs) == 5
     counted = sum(line.split(",")[1] != "~" for line in lines[:1200:4])
@@ -563,7 +563,7 @@ def test_activity_joins_the_axes(shared_data: Shared, tmp_path: Path) -> None:
         place.write_text("".join(lines))
     mine = tiny(tmp_path / "m")
     task = find("activity")
-    store = opened(part, task, mine, tmp_path / "cache")
+    store = opened(part, task, mine.contract, tmp_path / "cache")
     ways = replace(FAST, probes=("forest",))
     (result,) = evaluate(mine, task, store, tmp_path / "cache", ways)
     assert result.document["fits"][0]["subjects"] == {"train": 21, "choose": 0, "test": 9}
