@@ -261,7 +261,7 @@ def _svc(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # no
     from sklearn.svm import SVC, SVR
 
     gamma = chosen.pop("gamma") / size.values
-    return (SVR if kind == "values" else SVC)(gamma=gamma, cache_size=500, **chosen)
+    return (SVR if kind == "values" else SVC)(gamma=gamma, cache_size=1000, **chosen)
 
 
 def _forest(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
