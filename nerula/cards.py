@@ -6,6 +6,14 @@ from typing import Any
 from nerula.schema import Config
 
 LICENCE = "apache-2.0"
+INTENDED = (
+    "research on representations of the ECG, as input to models that are validated on their own "
+    "task and population."
+)
+NOT_INTENDED = (
+    "diagnosis, monitoring or any decision about a person. It has seen only the recordings named "
+    "above; other devices, leads, ages and diseases than theirs need a validation of their own."
+)
 
 
 def card(config: Config) -> str:
@@ -37,10 +45,7 @@ def card(config: Config) -> str:
         "## Training",
         _table(_flat(training)),
         "## Intended and not intended",
-        "Intended: research on representations of the ECG, as input to models that are validated "
-        "on their own task and population. Not intended: diagnosis, monitoring or any decision "
-        "about a person. It has seen only the recordings named above; other devices, leads, ages "
-        "and diseases than theirs need a validation of their own.",
+        f"Intended: {INTENDED} Not intended: {NOT_INTENDED}",
     ]
     return "\n\n".join(sections) + "\n"
 
