@@ -1,0 +1,158 @@
+"""Checks of the protocol, counted for the whole comparison: before anything is fitted, and after.
+
+What would break the protocol is refused, by name. What is counted stands in the output: a zero
+that was computed is worth more than a promise.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import guards
+from nerula.comparison.plan import FINISHED, PRETRAIN, PROBE, Plan
+from nerula.errors import NerulaError
+from nerula.results import Result
+from nerula.store import Store
+from nerula.tasks import Facts, Split, Task
+from nerula.tasks.task import FAMILIES
+
+Check = dict[str, Any]
+"""What was checked, how much was looked at, how often it is broken, and words."""
+
+
+def before(tasks: Mapping[Task, Store], training: Mapping[str, Store], folds: str) -> list[Check]:
+    """Draw every split and compare it with itself and with what is pretrained on."""
+    drawn = [_drawn(task, store) for task, store in tasks.items()]
+    sides = [
+        guards.sides_apart(one.facts, split, strangers=one.task.kind != "identity")
+        for one in drawn
+        for split in one.splits
+        if one.task.view != "halves"
+    ]
+    found = [
+        _check(f"{what} on two sides of a split", len(sides),
+               sum(one[f"shared_{what}"] for one in sides), "splits")
+        for what in ("subjects", "signals")
+    ]  # fmt: skip
+    found += [
+        _check(
+            "test recordings among those that are fitted or choose",
+            *_reused([split for one in drawn for split in one.splits]), "test recordings",
+        ),
+    ]  # fmt: skip
+    return found + [
+        _pretraining(name, store, folds, one) for name, store in training.items() for one in drawn
+    ]
+
+
+def after(plan: Plan) -> list[Check]:
+    """Compare all results with each other: the same recordings, the same budget, no leak."""
+    documents = [
+        (cell, Result.read(plan.folder / path).document)
+        for cell in plan.cells.values()
+        if cell.kind == PROBE and cell.status == FINISHED
+        for path in cell.made
+        if Path(path).suffix == ".json"
+    ]
+    fits = [fit for _, document in documents for fit in document["fits"]]
+    shared = sum(fit.get("shared_subjects", 0) + fit.get("shared_signals", 0) for fit in fits)
+    unverified = [cell.name for cell, one in documents if one["provenance"]["status"] != "checked"]
+    tested: dict[str, set[str]] = {}
+    for _, one in documents:
+        key = f"{one['data']['split']} {one['data']['store']}"
+        tested.setdefault(one["task"]["name"], set()).add(key)
+    uneven = [name for name, splits in tested.items() if len(splits) > 1]
+    if uneven:
+        raise NerulaError(
+            f"Rows were judged on different recordings: {', '.join(uneven)}.",
+            "Compare them in one folder, from one store.",
+        )
+    seen = recordings_seen(plan)
+    return [
+        _check("subjects and signals on two sides, in all fits", len(fits), shared, "fits"),
+        _check("models whose pretraining was not checked", len(documents), len(unverified),
+               "results"),
+        _check("tasks judged on different recordings for different rows", len(tested),
+               len(uneven), "tasks"),
+        _check("trained rows that saw another number of recordings than the others", len(seen),
+               sum(number != _usual(seen) for number in seen.values()), "rows"),
+    ]  # fmt: skip
+
+
+def recordings_seen(plan: Plan) -> dict[str, int]:
+    """Row to how many recordings, counted each time, its training saw without labels."""
+    return {
+        cell.row: cell.facts["recordings_seen"]
+        for cell in plan.cells.values()
+        if cell.kind == PRETRAIN and cell.status == FINISHED and cell.facts["steps"]
+    }
+
+
+def chosen(store: Store, folds: str) -> NDArray[np.int64]:
+    """Which rows of a store are pretrained on."""
+    from nerula.batches import chosen_folds
+
+    return np.flatnonzero(chosen_folds(store.column("fold"), folds))
+
+
+class _Drawn(NamedTuple):
+    """A task on its store."""
+
+    task: Task
+    facts: Facts
+    splits: list[Split]
+
+
+def _drawn(task: Task, store: Store) -> _Drawn:
+    facts = Facts.of(store)
+    return _Drawn(task, facts, task.splits(facts, task.counts(facts, task.target(facts))))
+
+
+def _pretraining(name: str, store: Store, folds: str, drawn: _Drawn) -> Check:
+    """Refuse a recording, a subject or a signal that is trained on and judged by."""
+    task, facts, splits = drawn
+    own, rows = Facts.of(store), chosen(store, folds)
+    judged = np.unique(np.concatenate([r for one in splits for r in (one.choose, one.test)]))
+    compared = {"signals": (own.digest[rows], facts.digest[judged])}
+    if task.family in _families(store):
+        compared["recordings"] = (own.short[rows], facts.short[judged])
+        compared["subjects"] = (own.subject[rows], facts.subject[judged])
+    for what, (trained, tested) in compared.items():
+        both = sorted((set(trained) & set(tested)) - {None})
+        if both:
+            more = " and more" if len(both) > guards.SHOWN else ""
+            raise guards.LeakError(
+                f"Pretraining on {name} would see {len(both)} {what} by which {task.name} is "
+                f"judged: {', '.join(both[: guards.SHOWN])}{more}.",
+                "Leave them out of the store that is pretrained on, or out of its folds 1-8.",
+            )
+    words = f"recordings of {task.name} that choose or test"
+    return _check(f"{' or '.join(compared)} of {task.name} in the pretraining on {name}",
+                  len(judged), 0, words)  # fmt: skip
+
+
+def _families(store: Store) -> set[str]:
+    """The data sets in a store."""
+    source = store.facts.get("source") or {}
+    kinds = [part["kind"] for part in source.get("parts", [])] or [str(source.get("kind"))]
+    return {FAMILIES.get(kind, kind) for kind in kinds}
+
+
+def _reused(splits: Sequence[Split]) -> tuple[int, int]:
+    """How many test recordings there are, and how many of them are on another side."""
+    looked = sum(len(split.test) for split in splits)
+    fitted = [np.concatenate((split.train, split.choose)) for split in splits]
+    pairs = zip(splits, fitted, strict=True)
+    return looked, sum(int(np.isin(split.test, rows).sum()) for split, rows in pairs)
+
+
+def _usual(seen: Mapping[str, int]) -> int:
+    values = list(seen.values())
+    return max(set(values), key=values.count)
+
+
+def _check(what: str, looked: int, broken: int, of: str) -> Check:
+    return {"check": what, "looked_at": looked, "of": of, "broken": broken}

@@ -1,0 +1,162 @@
+"""Rows: what is compared. A row is a method with arguments, under a name that tables use."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nerula.errors import UsageError
+
+RESNET_50 = (64, 128, 256, 512)
+"""Channels of its four stages (times 4); the light ResNet has 64 in each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method as it is to be compared."""
+
+    name: str
+    title: str
+    method: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the method, and options of the loop; both differ from their defaults."""
+    kind: str = "pretrained"
+    """pretrained, supervised (on the labels of each task) or control."""
+    seeded: bool = True
+    """Whether another seed gives another model."""
+    resnet: bool = False
+    """Whether its encoder is a ResNet, of which there is a light and a large one."""
+    without: str = ""
+    """A task: its data set is pretrained on too, without the recordings that it judges by."""
+
+    @property
+    def folder(self) -> str:
+        """Its name as a folder's."""
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+
+_SUPERVISED = {"encoder": "resnet", "norm": "batch"}
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row(name="supervised", title="ResNet, supervised", method="random_init",
+            arguments=_SUPERVISED, kind="supervised", resnet=True),
+        Row(name="byol", title="BYOL", method="byol", resnet=True),
+        Row(name="byol-neighbours", title="BYOL, CLOCS' neighbours", method="byol",
+            arguments={"views": "neighbours"}, resnet=True),
+        Row(name="byol-masks", title="BYOL, NERULA's masks", method="byol",
+            arguments={"views": "masks"}, resnet=True),
+        Row(name="simclr", title="SimCLR", method="simclr", resnet=True),
+        Row(name="timae", title="Ti-MAE", method="timae"),
+        Row(name="cmsc", title="CLOCS", method="cmsc", resnet=True),
+        Row(name="nerula-alignment", title="NERULA without reconstruction", method="nerula",
+            arguments={"reconstruction": False}),
+        Row(name="nerula", title="NERULA", method="nerula"),
+        Row(name="nerula-challenge2017", title="NERULA, also on Challenge 2017",
+            method="nerula", without="arrhythmia-paper"),
+        Row(name="random_init", title="NERULA's encoder, untrained", method="random_init",
+            kind="control"),
+        Row(name="random_init-resnet", title="ResNet, untrained", method="random_init",
+            arguments={"encoder": "resnet"}, kind="control", resnet=True),
+        Row(name="random_convolutions", title="Random convolutions",
+            method="random_convolutions", kind="control"),
+        Row(name="heart_rate", title="Heart rate", method="heart_rate", kind="control",
+            seeded=False),
+        Row(name="majority", title="Majority", method="majority", kind="control", seeded=False),
+    )
+}  # fmt: skip
+"""Rows with a name of their own. Any other name is that of a method."""
+
+
+def find(name: str) -> Row:
+    """The row of a name; a method of one's own has the name `package.module:Class`."""
+    from nerula import methods
+
+    if name in ROWS:
+        return ROWS[name]
+    if ":" not in name:
+        raise UsageError(
+            f"There is no row {name!r}.",
+            f"Known: {', '.join(ROWS)}; a method of your own: package.module:Class.",
+        )
+    kind = methods.find(name)
+    return Row(
+        name=name,
+        title=kind.__name__,
+        method=name,
+        kind="pretrained" if kind.trains else "control",
+    )
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Names as tables show them: known rows in their order, then the others."""
+    known = list(ROWS)
+    return sorted(
+        dict.fromkeys(names), key=lambda name: known.index(name) if name in ROWS else len(known)
+    )
+
+
+Settings = Sequence[tuple[str, str, Any]]
+"""Whose (a row, a method or "*"), which option, and its value."""
+
+
+def read_settings(written: Sequence[str]) -> Settings:
+    """Read "nerula.pooling=stats", "byol.widths=8,8,8,8" or "*.lr=0.0003"."""
+    found = []
+    for one in written:
+        left, is_set, value = one.partition("=")
+        whose, has_name, option = left.rpartition(".")
+        if not (is_set and has_name and whose and option):
+            raise UsageError(f"--set {one} is not understood.", "Write --set nerula.ema=0.")
+        found.append((whose, option.replace("-", "_"), _value(value)))
+    return found
+
+
+def configured(row: Row, settings: Settings, *, large: bool) -> Row:
+    """A row with the large ResNet where it is asked for, and what was set for it."""
+    arguments = dict(row.arguments)
+    if large and row.resnet:
+        arguments["widths"] = RESNET_50
+    known = _options(row.method)
+    for whose in ("*", row.method, row.name):  # the more special has the last word
+        arguments |= {
+            option: value
+            for name, option, value in settings
+            if name == whose and (whose != "*" or option in known)
+        }
+    return replace(row, arguments=arguments)
+
+
+def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
+    """Refuse what would be set for nobody."""
+    names = {"*", *(row.name for row in rows), *(row.method for row in rows)}
+    for whose, option, _ in settings:
+        if whose not in names:
+            raise UsageError(f"--set {whose}.{option}: {whose} is not compared.")
+
+
+def _options(method: str) -> set[str]:
+    """Everything that can be set for a method."""
+    import inspect
+
+    from nerula import methods
+    from nerula.options import LOOP
+
+    return {*LOOP, *inspect.signature(methods.find(method)).parameters}
+
+
+def _value(text: str) -> Any:
+    """A number, a word, true, false, or a tuple of numbers."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for attempt in (text, f"[{text}]"):
+        try:
+            return _frozen(json.loads(attempt))
+        except ValueError:
+            continue
+    return text
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

@@ -1,0 +1,192 @@
+"""Tables: which rows and columns they want. What is to be computed follows from them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from nerula.comparison import published, rows
+from nerula.comparison.rows import Row
+from nerula.metrics import LOWER
+from nerula.probes import GRIDS
+from nerula.tasks import find
+
+FINETUNED = "finetuned"
+PROBES = {
+    "svc": "SVC", "forest": "forest", "logistic": "logistic", "ridge": "ridge", "mlp": "MLP",
+    "centred": "centred", "cosine": "cosine", FINETUNED: "fine-tuned",
+}  # fmt: skip
+METRICS = {
+    "accuracy": "accuracy", "macro_f1": "F1", "auroc": "AUROC", "mae": "MAE", "r2": "R²",
+    "rmse": "RMSE", "rank1": "rank-1", "eer": "EER",
+}  # fmt: skip
+MORE = {"4": [("logistic", "auroc")]}
+"""Columns that our tables have beside the paper's."""
+CONTROLS = (
+    "random_init", "random_init-resnet", "random_convolutions", "heart_rate", "majority",
+)  # fmt: skip
+TASKS = {"3": ("arrhythmia", "arrhythmia-paper")}
+"""Protocols under which a table of the paper is asked; else its own task."""
+LIST = " (the paper's test list)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of a probe on a task."""
+
+    task: str
+    probe: str
+    metric: str
+    labels: float = 1.0
+    gap: float = 0.0
+    filling: str = "masked"
+
+    @property
+    def heading(self) -> str:
+        """Such as "SVC F1" or "forest MAE, 10 % of labels"."""
+        probe, metric = PROBES.get(self.probe, self.probe), METRICS.get(self.metric)
+        words = f"{probe} {metric or self.metric.replace('_', ' ')}"
+        if self.labels < 1:
+            words += f", {100 * self.labels:g} % of labels"
+        if self.gap:
+            words += f", {100 * self.gap:g} % missing, {self.filling}"
+        return words[0].upper() + words[1:]
+
+    @property
+    def lower(self) -> bool:
+        """Whether less is better."""
+        return self.metric in LOWER
+
+    def probe_of(self, row: Row) -> str:
+        """What fills this column for a row: of a supervised one, its own output."""
+        return FINETUNED if row.kind == "supervised" else self.probe
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is wanted."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    number: str | None = None
+    """The paper's table beside which it stands."""
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For comparison.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Self:
+        """The other way."""
+        columns = tuple(Column(**column) for column in held["columns"])
+        return cls(**held | {"columns": columns, "rows": tuple(held["rows"])})
+
+    def sensible(self) -> "Table":
+        """Without rows in which no cell makes sense."""
+        kept = [
+            name
+            for name in self.rows
+            if any(self.asks(rows.find(name), column) for column in self.columns)
+        ]
+        return replace(self, rows=tuple(kept))
+
+    def joined(self, other: "Table") -> "Table":
+        """This and another of the same name, in one."""
+        columns = tuple(dict.fromkeys(self.columns + other.columns))
+        names = tuple(rows.in_order(self.rows + other.rows))
+        return Table(self.name, other.title, columns, names, other.number, other.note)
+
+    def asks(self, row: Row, column: Column) -> bool:
+        """Whether a cell makes sense."""
+        task = find(column.task)
+        if row.kind == "supervised":  # it has one answer for all probes, as in the paper
+            same = [one for one in self.columns if _alike(one, column)]
+            fits = task.view == "whole" and task.kind != "identity" and not column.gap
+            return fits and same[0] == column
+        if row.without and find(row.without).family == task.family:
+            return row.without == column.task
+        return True
+
+    def published(self, row: str, column: Column) -> float | None:
+        """The paper's figure for a cell."""
+        if column.labels < 1 or column.gap:
+            return None
+        return published.figure(self.number, column.task, row, column.probe, column.metric)
+
+
+def of_paper() -> list[Table]:
+    """The paper's tables 1 to 6, with controls, and the third by two protocols."""
+    made = []
+    for number, held in published.tables().items():
+        for task in TASKS.get(number, (held["task"],)):
+            pairs = [tuple(pair) for pair in held["columns"]] + MORE.get(number, [])
+            compared = list(held["rows"])
+            if number in published.MAIN:
+                compared += ["supervised", *CONTROLS, "nerula-challenge2017"]
+            listed = task in published.PROTOCOLS
+            columns = tuple(Column(task, probe, metric) for probe, metric in pairs)
+            name = f"table-{number}{'-list' if listed else ''}"
+            title = f"Table {number}. {held['title']}{LIST if listed else ''}"
+            table = Table(name, title, columns, tuple(rows.in_order(compared)), number)
+            made.append(table.sensible())
+    return made
+
+
+def of_tasks(
+    compared: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    probes: Sequence[str] = (),
+    labels: Sequence[float] = (1.0,),
+    gaps: Sequence[float] = (),
+    finetune: bool = False,
+    note: str = "",
+) -> list[Table]:
+    """One table for each task: the main metric of each probe, and whatever the paper has."""
+    made = []
+    for name in tasks:
+        task = find(name)
+        trained = task.kind != "identity"
+        wanted = [probe for probe in probes if probe in task.probes] or list(task.probes)
+        wanted += [FINETUNED] if finetune and trained and task.view == "whole" else []
+        columns = [
+            Column(name, probe, metric, share)
+            for probe in wanted
+            for metric in _metrics(name, probe, task.main)
+            for share in (labels if trained else (1.0,))
+        ]
+        columns += [
+            Column(name, probe, task.main, 1.0, gap, filling)
+            for probe in wanted
+            if probe != FINETUNED
+            for gap in gaps
+            for filling in ("masked", "zeros", "lines")
+        ]
+        table = Table(name, task.title, tuple(columns), tuple(rows.in_order(compared)), None, note)
+        made.append(table.sensible())
+    return made
+
+
+def _alike(one: Column, other: Column) -> bool:
+    """Whether they differ in nothing but the probe."""
+    return replace(one, probe="") == replace(other, probe="")
+
+
+def _metrics(task: str, probe: str, main: str) -> list[str]:
+    """The main metric, and those that the paper has of this probe."""
+    asked = published.PROTOCOLS.get(task, task)
+    also = [
+        metric
+        for number in published.MAIN
+        if published.tables()[number]["task"] == asked
+        for held, metric in published.tables()[number]["columns"]
+        if held == probe
+    ]
+    return list(dict.fromkeys([main, *also]))
+
+
+def known_probes() -> set[str]:
+    """Every probe that some task has."""
+    return {probe for probe, _ in GRIDS} | {"centred", "cosine"}
