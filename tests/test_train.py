@@ -427,9 +427,9 @@ def test_a_store_on_the_device_gives_the_same_bits(store: Path) -> None:
 
 
 def test_recordings_that_cannot_fill_the_segments_by_half_are_left_out(store: Path) -> None:
-    assert batches(Store.open(store), Needs(segments=2)).window == 512
+    assert batches(Store.open(store), Needs(segments=2), batch=16).window == 512
     with pytest.raises(UsageError, match=r"0 of 175 .*2 windows of 10 s .*shorter --window"):
-        batches(Store.open(store), Needs(segments=2), window=20.0)
+        batches(Store.open(store), Needs(segments=2), batch=16, window=20.0)
     with pytest.raises(UsageError, match="smaller --batch"):
         batches(Store.open(store), batch=120)
 
