@@ -243,5 +243,5 @@ def test_atrial_fibrillation_is_told_from_real_ecg(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     assert store.column("name").tolist() == list(ecg.names)
     body, target = build("heart_rate"), fibrillating.astype(int)
-    made = finetune(body, store, train, target[train], "classes", epochs=2, lr=0.03, device="cpu")
+    made = finetune(body, store, train, target[train], "classes", epochs=20, lr=0.03, device="cpu")
     assert roc_auc_score(target[test], made.predict(store, test)[:, 1]) > 0.9
