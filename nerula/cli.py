@@ -20,6 +20,8 @@ _VERBS = {
     "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
     "impute": ("nerula.impute:impute", "Fill the gaps of a recording, with a picture."),
     "probe": ("nerula.probe:probe", "One task on a model's embeddings, with intervals."),
+    "compare": ("nerula.compare:compare", "Methods x tasks x seeds on one budget, with tables."),
+    "report": ("nerula.report:report", "One HTML file of results, curves, maps and ECGs."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

@@ -1,0 +1,143 @@
+"""The verb `report`: one self-contained HTML file from what the other verbs left behind.
+
+`sources` finds it, `answers`, `training`, `cards` and `headlines` make it ready for people,
+`pictures` asks models for what only they know, `charts` draws and `page` writes.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerula.errors import NerulaError, UsageError
+
+if TYPE_CHECKING:
+    from nerula.report.page import Content
+    from nerula.report.sources import Sources
+
+MODELS = 4
+"""Models that a page maps; each one takes its time."""
+
+
+def report(
+    *paths: Path,
+    out: Path = Path("report.html"),
+    recordings: int = 2000,
+    title: str = "ECG embeddings: what was learned",
+) -> int:
+    """Write one HTML file that needs no server and no network: for a laptop, a phone or paper.
+
+    It shows what there is: results with intervals, training curves, a map of the embeddings with
+    the ECG behind every dot, gaps filled on ECG paper, curves of few labels and missing signal,
+    calibration, subgroups, what was checked, and the commands that repeat every figure.
+
+    Parameters
+    ----------
+    paths
+        Runs, models, stores, what `nerula probe` wrote with --out, or folders that hold these.
+    out
+        The file to write.
+    recordings
+        How many recordings to show on the map. Their signals, ages and sexes go into the file:
+        with 0 nobody's do, and there is no map.
+    title
+        What stands at the top.
+    """
+    from rich.console import Console
+
+    from nerula.files import write_whole
+    from nerula.report.page import Content, render
+    from nerula.report.sources import find
+
+    if not paths:
+        raise UsageError("Of what?", "Give a run, a model, a store or a folder of results.")
+    if recordings < 0:
+        raise UsageError("There cannot be fewer than no recordings on the map.")
+    sources = find(paths)
+    content = Content(title=title, command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    _read(sources, content)
+    if recordings and (sources.models or sources.stores):
+        _draw(sources, content, recordings)
+    _sum_up(sources, content)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page = render(content)
+    write_whole(out, page)
+    console = Console(highlight=False)
+    for one in sources.left_out:
+        console.print(f"Left out: {one}", markup=False, soft_wrap=True)
+    size = len(page.encode()) / 1e6
+    console.print(f"Written: {out} ({size:.1f} MB)", markup=False, soft_wrap=True)
+    if content.maps and content.recordings:
+        count = len(content.recordings.name)
+        console.print(f"It holds {count:,} recordings; --recordings 0 leaves them out.")
+    console.print("Next: open it in a browser, or send it to somebody.")
+    return 0
+
+
+def _read(sources: "Sources", content: "Content") -> None:
+    """What files say by themselves."""
+    from nerula.report import answers, cards, training
+    from nerula.store import Store
+
+    content.tasks = answers.grouped(sources.results)
+    for folder in sources.runs:
+        try:
+            content.runs.append(training.read(folder))
+        except NerulaError as error:
+            sources.left_out.append(str(error))
+    for folder in sources.stores:
+        content.data_cards.append(cards.data_card(Store.open(folder)))
+    for folder in sources.models:
+        try:
+            content.model_cards.append(cards.model_card(_name(folder, sources.models), folder))
+        except NerulaError as error:
+            sources.left_out.append(str(error))
+
+
+def _draw(sources: "Sources", content: "Content", recordings: int) -> None:
+    """What only models know: where they put recordings, and how they fill gaps."""
+    from nerula.report import cards, pictures
+
+    with pictures.opened(sources.stores, sources.caches) as (store, cache):
+        content.recordings = pictures.shown(store, recordings)
+        content.attribution = cards.attribution(content.recordings.source)
+        for folder in sources.models[:MODELS]:
+            name = _name(folder, sources.models)
+            try:
+                model = pictures.load(folder)
+                drawn = pictures.embedding_map(name, model, store, content.recordings, cache)
+                content.maps.append(drawn)
+                filled = pictures.filling(name, model, store, content.recordings)
+            except NerulaError as error:
+                sources.left_out.append(str(error))
+                continue
+            if filled is not None:
+                content.fillings.append(filled)
+
+
+def _sum_up(sources: "Sources", content: "Content") -> None:
+    from nerula.report import headlines, words
+
+    content.headlines = [headlines.headline(asked) for asked in content.tasks]
+    content.also = headlines.also(content.tasks, content.runs, content.fillings)
+    content.cautions = headlines.cautions(content.tasks, content.runs, sources.left_out)
+    made: dict[str, list[str]] = {}
+    for run in content.runs:
+        made.setdefault(run.command, []).append(f"Training of {run.name}")
+    for one in sources.results:
+        held = one.document
+        what = f"{held['task']['title']}: {words.way(held['way'])}"
+        made.setdefault(held["command"], []).append(what)
+    made.setdefault(content.command, []).append("this page, its map and its filled gaps")
+    content.commands = [(command, what) for command, what in made.items() if command]
+
+
+def _name(folder: Path, among: Sequence[Path]) -> str:
+    """A model's name: its folder's, or that of the run that it lies in."""
+    from nerula.run import MODEL
+
+    own = folder.parent if folder.name == MODEL else folder
+    name = own.resolve().name
+    alike = [one for one in among if one != folder and name in one.resolve().parts]
+    return f"{own.resolve().parent.name}/{name}" if alike else name

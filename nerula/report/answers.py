@@ -1,0 +1,339 @@
+"""Answers: the results of one task, made ready for the page. Nothing is computed anew."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from nerula.report import words
+from nerula.report.charts import Axis, Series, axis, key, lines, percent, reliability, scatter, shares
+from nerula.report.training import Figure
+from nerula.results import Result
+
+DETAILED = 6
+"""Results of a task whose errors, calibration and groups are shown."""
+DRAWN = 6
+"""Lines that a chart can tell apart."""
+GAPS_DRAWN = 3
+POINTS = 600
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value and its interval as places between 0 and 100 on a shared scale."""
+
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model and probe with all labels and whole recordings."""
+
+    name: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    dot: Dot | None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What lies behind one figure."""
+
+    name: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    answers: list[str]
+    confusion: list[list[tuple[int, float]]]
+    points: list[Mapping[str, Any]]
+    calibration: Figure | None
+    groups: list[tuple[Mapping[str, Any], Dot | None]]
+    scale: "Scale"
+    each: list[tuple[Mapping[str, Any], Dot | None]]
+    statements: "Scale"
+    scattered: Figure | None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The axis below dots and whiskers, in places between 0 and 100."""
+
+    ticks: list[tuple[float, str]]
+    chance: float | None
+    place: Callable[[Mapping[str, Any]], Dot | None]
+
+
+@dataclass
+class Asked:
+    """A task on one data set, with everything that was answered."""
+
+    anchor: str
+    title: str
+    data: str
+    document: Mapping[str, Any]
+    """That of the first result: what all have in common."""
+    main: str
+    answers: list[Answer]
+    scale: Scale
+    details: list[Detail]
+    left: int
+    """Results whose details are only in their files."""
+    labels: Figure | None = None
+    labels_key: Markup = Markup("")
+    gaps: list[Figure] = field(default_factory=list)
+    gaps_key: Markup = Markup("")
+    results: Sequence[Result] = ()
+
+    @property
+    def metric(self) -> str:
+        """The name of the main metric."""
+        return words.metric(self.main)
+
+    @property
+    def chance(self) -> float | None:
+        """What one gets without looking."""
+        held: float | None = self.document["metrics"][self.main]["chance"]
+        return held
+
+    @property
+    def shared(self) -> int | None:
+        """Subjects and signals on two sides, counted over all fits; None where nothing is fitted."""
+        if self.document["task"]["kind"] == "identity":
+            return None
+        fits = (fit for one in self.results for fit in one.document["fits"])
+        return sum(fit["shared_subjects"] + fit["shared_signals"] for fit in fits)
+
+    @property
+    def provenance(self) -> list[tuple[str, str]]:
+        """Status and detail of every model's pretraining, each once."""
+        held = [one.document["provenance"] for one in self.results]
+        return list(dict.fromkeys((one["status"], one["detail"]) for one in held))
+
+
+def grouped(results: Sequence[Result]) -> list[Asked]:
+    """The results by task and by who is tested, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for one in results:
+        held = one.document
+        groups.setdefault((held["task"]["name"], held["data"]["split"]), []).append(one)
+    return [_asked(f"task-{number}", group) for number, group in enumerate(groups.values(), 1)]
+
+
+def named(results: Iterable[Result]) -> dict[str, str]:
+    """Fingerprints of models to names: the method, and more only where that says too little."""
+    methods = {one.document["model"]["fingerprint"]: one.document["model"]["method"]
+               for one in results}  # fmt: skip
+    held = list(methods.values())
+    return {
+        mark: method if held.count(method) == 1 else f"{method} {mark[:4]}"
+        for mark, method in methods.items()
+    }
+
+
+def _asked(anchor: str, group: list[Result]) -> Asked:
+    first = group[0].document
+    main, names = first["task"]["main"], named(group)
+    whole = [one for one in group if _is_whole(one.document)]
+
+    def name(one: Result) -> str:
+        probe = words.probe(one.document["way"]["probe"])
+        model = names[one.document["model"]["fingerprint"]]
+        return probe if len(names) == 1 else f"{model}, {probe}"
+
+    shown = whole or group
+    scale = _scale([one.metrics[main] for one in shown], shown[0].metrics[main]["chance"])
+    asked = Asked(
+        anchor=anchor,
+        title=first["task"]["title"],
+        data=words.data(first["data"]["kind"]),
+        document=first,
+        main=main,
+        answers=[
+            Answer(name(one) if one in whole else f"{name(one)}: {words.way(one.document['way'])}",
+                   one.metrics, scale.place(one.metrics[main]))
+            for one in shown
+        ],
+        scale=scale,
+        details=[_detail(name(one), one) for one in whole[:DETAILED]],
+        left=len(whole[DETAILED:]),
+        results=group,
+    )  # fmt: skip
+    _few_labels(asked, group, name)
+    _missing_signal(asked, group, name)
+    return asked
+
+
+def _is_whole(document: Mapping[str, Any]) -> bool:
+    return bool(document["way"]["labels"] == 1 and not document["way"]["gap"])
+
+
+def _scale(held: Sequence[Mapping[str, Any]], chance: float | None) -> Scale:
+    values = [one[end] for one in held for end in ("value", "low", "high") if one[end] is not None]
+    line = axis(values, "", around=[] if chance is None else [chance])
+
+    def percent_of(value: float) -> float:
+        return round(100 * min(max(line.place(value), 0), 1), 2)
+
+    def place(one: Mapping[str, Any]) -> Dot | None:
+        value = one["value"]
+        if value is None:
+            return None
+        low, high = (value if one[end] is None else one[end] for end in ("low", "high"))
+        return Dot(percent_of(value), percent_of(low), percent_of(high))
+
+    ticks = [(percent_of(tick), line.words(tick)) for tick in line.ticks]
+    return Scale(ticks, None if chance is None else percent_of(chance), place)
+
+
+# --- behind a figure -------------------------------------------------------------------------
+
+
+def _detail(name: str, result: Result) -> Detail:
+    held = result.document
+    main, task = held["task"]["main"], held["task"]
+    judged = [one["metrics"][main] for one in held.get("subgroups") or [] if one["metrics"]]
+    scale = _scale([*judged, held["metrics"][main]], held["metrics"][main]["chance"])
+    areas = [one["auroc"] for one in held.get("each") or []]
+    statements = _scale(areas, 0.5) if areas else scale
+    each = sorted(held.get("each") or [], key=lambda one: -(one["auroc"]["value"] or 0))
+    return Detail(
+        name=name,
+        metrics=held["metrics"],
+        answers=list(task["answers"]),
+        confusion=[_shared(row) for row in held.get("confusion") or []],
+        points=held.get("operating_points") or [],
+        calibration=_calibrated(name, held),
+        groups=[
+            (one, scale.place(one["metrics"][main]) if one["metrics"] else None)
+            for one in held.get("subgroups") or []
+        ],
+        scale=scale,
+        each=[(one, statements.place(one["auroc"])) for one in each],
+        statements=statements,
+        scattered=_scattered(name, result) if task["kind"] == "values" else None,
+    )
+
+
+def _shared(row: Sequence[int]) -> list[tuple[int, float]]:
+    """Counts with their share of the row."""
+    total = sum(row) or 1
+    return [(int(count), round(count / total, 3)) for count in row]
+
+
+def _calibrated(name: str, held: Mapping[str, Any]) -> Figure | None:
+    calibration = held.get("calibration")
+    if not calibration:
+        return None
+    brier = held["metrics"].get("brier")
+    said = f"Brier score {words.interval(brier)}. " if brier else ""
+    return Figure(
+        "Calibration",
+        reliability(calibration["curve"], f"Calibration of {name}"),
+        f"How often what was said with a probability happened: {calibration['of']}. Dots on the "
+        f"dashed line are honest, dots below it are too sure; larger dots stand for more "
+        f"recordings. {said}Mean distance from the line: {calibration['expected_error']:.3f}.",
+    )
+
+
+def _scattered(name: str, result: Result) -> Figure:
+    truth = [float(value) for value in result.runs[0].answers.truth]
+    said = [float(value) for value in result.runs[0].answers.predicted]
+    step = -(-len(truth) // POINTS)
+    points = list(zip(truth[::step], said[::step], strict=True))
+    unit = (result.document["task"]["answers"] or ["value"])[0]
+    x, y = axis(truth, f"true {unit}"), axis(said, f"said {unit}")
+    some = f" Every {step}th recording is drawn." if step > 1 else ""
+    return Figure(
+        "Said and true",
+        scatter(points, x, y, f"{name}: said against true {unit}"),
+        "Dots on the dashed line are right. A cloud flatter than the line means that extremes are "
+        f"drawn towards the mean, as they are when little is known.{some}",
+    )
+
+
+# --- few labels, missing signal --------------------------------------------------------------
+
+
+def _few_labels(asked: Asked, group: list[Result], name: Callable[[Result], str]) -> None:
+    chosen = _by_name([one for one in group if not one.document["way"]["gap"]], name, "labels")
+    chosen = {who: held for who, held in chosen.items() if len(held) > 1}
+    if not chosen:
+        return
+    shown = dict(list(chosen.items())[:DRAWN])
+    x = shares([share for held in shown.values() for share, _ in held], "share of the labels")
+    draws = max(len(one.document["fits"]) for one in group)
+    asked.labels = Figure(
+        "Few labels",
+        _curves(asked, shown, x, f"{asked.title}: {asked.metric} by share of labels"),
+        f"{asked.metric} of a probe that got only a share of the training labels"
+        f"{f' (mean of up to {draws} draws)' if draws > 1 else ''}. A flat curve means that few "
+        "labels do; whiskers are 95 % intervals.",
+    )
+    asked.labels_key = key(list(shown))
+
+
+def _missing_signal(asked: Asked, group: list[Result], name: Callable[[Result], str]) -> None:
+    full = [one for one in group if one.document["way"]["labels"] == 1]
+    broken: dict[str, list[Result]] = {}
+    for one in full:
+        broken.setdefault(name(one), []).append(one)
+    for who, held in broken.items():
+        if len(held) < 2 or len(asked.gaps) == GAPS_DRAWN:
+            continue
+        whole = [one for one in held if not one.document["way"]["gap"]]
+        ways: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+        for filling, said in words.FILLINGS.items():
+            mine = [one for one in held if one.document["way"]["gap"]
+                    and one.document["way"]["filling"] == filling]  # fmt: skip
+            if mine:
+                points = [(one.document["way"]["gap"], one.metrics[asked.main])
+                          for one in whole + mine]  # fmt: skip
+                ways[said] = sorted(points, key=lambda pair: pair[0])
+        x = axis([gap for line in ways.values() for gap, _ in line], "share of the signal missing")
+        x = Axis(x.low, x.high, x.ticks, x.label, percent)
+        asked.gaps.append(
+            Figure(
+                f"Missing signal: {who}",
+                _curves(asked, ways, x, f"{asked.title}, {who}: {asked.metric} by missing signal"),
+                f"{asked.metric} on the same recordings with bursts of 0.5 s taken out. The "
+                "flatter the curve, the less missing signal matters; the line of what is hidden "
+                "from the encoder should lie above believing zeros or straight lines"
+                f"{' (here: below, less is better)' if _lower(asked) else ''}.",
+            )
+        )
+        asked.gaps_key = key(list(ways))
+
+
+def _by_name(
+    group: list[Result], name: Callable[[Result], str], varied: str
+) -> dict[str, list[tuple[float, Mapping[str, Any]]]]:
+    found: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    for one in group:
+        held = one.document
+        found.setdefault(name(one), []).append(
+            (held["way"][varied], one.metrics[held["task"]["main"]])
+        )
+    return {who: sorted(held, key=lambda pair: pair[0]) for who, held in found.items()}
+
+
+def _curves(
+    asked: Asked, ways: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]], x: Axis, title: str
+) -> Markup:
+    series = []
+    values: list[float] = []
+    for who, held in ways.items():
+        known = [(at, one) for at, one in held if one["value"] is not None]
+        whiskers = [
+            (one["low"] if one["low"] is not None else one["value"],
+             one["high"] if one["high"] is not None else one["value"])
+            for _, one in known
+        ]  # fmt: skip
+        values += [end for pair in whiskers for end in pair]
+        series.append(Series(who, [(at, one["value"]) for at, one in known], whiskers))
+    chance = asked.chance
+    y = axis(values, "", around=[] if chance is None else [chance])
+    return lines(series, x, y, title, level=None if chance is None else (chance, "guessing"))
+
+
+def _lower(asked: Asked) -> bool:
+    return bool(asked.document["metrics"][asked.main]["better"] == "lower")

@@ -1,0 +1,185 @@
+"""Headlines: what the results say, in plain sentences, and what should make one careful."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nerula.report import words
+from nerula.report.answers import Answer, Asked, named
+from nerula.report.charts import fixed, percent
+from nerula.report.pictures import Filling
+from nerula.report.training import Trained
+
+FEW = 300
+"""Tested recordings below which intervals are wide."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A task in one figure and one sentence."""
+
+    anchor: str
+    title: str
+    figure: str
+    metric: str
+    sentence: str
+    verdict: str
+    sound: bool
+    """Whether every interval lies on the better side of guessing."""
+
+
+def headline(asked: Asked) -> Headline:
+    """What a task's results come to."""
+    found = [one for one in asked.answers if one.metrics[asked.main]["value"] is not None]
+    better = asked.document["metrics"][asked.main]["better"]
+    chance = asked.chance
+    ordered = sorted(found, key=lambda one: one.metrics[asked.main]["value"],
+                     reverse=better == "higher")  # fmt: skip
+    values = [one.metrics[asked.main]["value"] for one in ordered]
+    figure = fixed(values[0]) if values else "–"
+    if len(values) > 1 and fixed(values[0]) != fixed(values[-1]):
+        low, high = sorted((values[0], values[-1]))
+        figure = f"{_short(low)}\N{EN DASH}{_short(high)}"
+    above = [one for one in ordered if _beats(one.metrics[asked.main], chance, better)]
+    return Headline(
+        anchor=asked.anchor,
+        title=asked.title,
+        figure=figure,
+        metric=asked.metric,
+        sentence=_sentence(asked, ordered, chance),
+        verdict=_verdict(ordered, above, chance),
+        sound=len(above) == len(ordered) > 0,
+    )
+
+
+def _sentence(asked: Asked, ordered: Sequence[Answer], chance: float | None) -> str:
+    shown = ordered if len(ordered) <= 4 else [*ordered[:3], ordered[-1]]
+    said = [f"{words.interval(one.metrics[asked.main])} by {_plain(one.name)}" for one in shown]
+    if len(ordered) > 4:
+        said[-1] = f"{said[-1]}, the last of {len(ordered)}"
+    held = asked.document["metrics"][asked.main]
+    people = f" of {held['subjects']:,} people" if held["subjects"] != held["n"] else ""
+    guessing = f"; guessing gives {fixed(chance)}" if chance is not None else ""
+    return f"{words.listed(said)}, on {held['n']:,} recordings{people}{guessing}."
+
+
+def _verdict(ordered: Sequence[Answer], above: Sequence[Answer], chance: float | None) -> str:
+    if chance is None or not ordered:
+        return ""
+    if not above:
+        return "No better than guessing, as far as these recordings can tell."
+    if len(above) == len(ordered):
+        return "Better than guessing: the interval excludes it." if len(above) == 1 else (
+            "All better than guessing: every interval excludes it."
+        )  # fmt: skip
+    return f"Better than guessing: {words.listed([_plain(one.name) for one in above[:4]])} only."
+
+
+def _beats(held: Mapping[str, Any], chance: float | None, better: str) -> bool:
+    edge = held["low"] if better == "higher" else held["high"]
+    if edge is None or chance is None:
+        return False
+    return bool(edge > chance if better == "higher" else edge < chance)
+
+
+def few_labels(asked: Asked) -> str:
+    """What the smallest share of labels does, or nothing."""
+    few = [one for one in asked.results if one.document["way"]["labels"] < 1]
+    known = [one for one in few if one.metrics[asked.main]["value"] is not None]
+    if not known:
+        return ""
+    least = min(one.document["way"]["labels"] for one in known)
+    probes = [one for one in known if one.document["way"]["labels"] == least]
+    best = probes[0]
+    before = fixed(best.metrics[asked.main]["value"])
+    full = _counterpart(asked, best.document)
+    return (
+        f"{asked.title} with {percent(least)} of the labels: {asked.metric} {before} by "
+        f"{_plain(words.probe(best.document['way']['probe']))}"
+        + (f", {full} with all." if full else ".")
+    )
+
+
+def missing(asked: Asked) -> str:
+    """What the middle gap does to each way of treating it, or nothing."""
+    gaps = sorted({one.document["way"]["gap"] for one in asked.results} - {0})
+    if not gaps:
+        return ""
+    gap = gaps[len(gaps) // 2]
+    first = next(one for one in asked.results if one.document["way"]["gap"] == gap)
+    probe = first.document["way"]["probe"], first.document["model"]["fingerprint"]
+    said = [
+        f"{fixed(one.metrics[asked.main]['value'])} "
+        f"{words.FILLINGS[one.document['way']['filling']]}"
+        for one in asked.results
+        if one.document["way"]["gap"] == gap
+        and (one.document["way"]["probe"], one.document["model"]["fingerprint"]) == probe
+    ]
+    full = _counterpart(asked, first.document)
+    whole = f" instead of {full}" if full else ""
+    return (
+        f"{asked.title} with {percent(gap)} of the signal missing: {asked.metric} "
+        f"{words.listed(said)}{whole}."
+    )
+
+
+def _counterpart(asked: Asked, document: Mapping[str, Any]) -> str:
+    """The same model and probe with all labels and whole recordings."""
+    for one in asked.results:
+        held = one.document
+        same = held["model"]["fingerprint"] == document["model"]["fingerprint"]
+        way = held["way"]
+        if same and way["probe"] == document["way"]["probe"] and way["labels"] == 1:
+            if not way["gap"]:
+                return fixed(one.metrics[asked.main]["value"])
+    return ""
+
+
+def also(
+    asked: Sequence[Asked], runs: Sequence[Trained], fillings: Sequence[Filling]
+) -> list[str]:
+    """Sentences beside the tasks'."""
+    said = [f"{run.method} ({run.name}): {run.summary}" for run in runs]
+    for one in fillings:
+        said.append(
+            f"{one.model} fills hidden stretches of {one.judged} recordings"
+            f"{' that it was not trained on' if one.unseen else ''} with a mean error of "
+            f"{1000 * one.error:.0f} µV; straight lines make {1000 * one.lines:.0f} µV."
+        )
+    said += filter(None, (few_labels(one) for one in asked))
+    said += filter(None, (missing(one) for one in asked))
+    return said
+
+
+def cautions(asked: Sequence[Asked], runs: Sequence[Trained], left_out: Sequence[str]) -> list[str]:
+    """What a reader must know before believing anything."""
+    said = [f"The training {run.name} collapsed: its embeddings of different recordings are "
+            "nearly the same, and nothing below about it means much." for run in runs
+            if run.collapsed]  # fmt: skip
+    documents = [one.document for task in asked for one in task.results]
+    unverified = {named(task.results)[one.document["model"]["fingerprint"]]
+                  for task in asked for one in task.results
+                  if one.document["provenance"]["status"] != "checked"}  # fmt: skip
+    if unverified:
+        said.append(f"Nobody knows what {words.listed(sorted(unverified))} was trained on: it may "
+                    "have seen the recordings that it is judged by.")  # fmt: skip
+    few = {task.title: task.document["data"]["tested"] for task in asked
+           if task.document["data"]["tested"] < FEW}  # fmt: skip
+    if few:
+        counts = f"{min(few.values()):,}" + (f" to {max(few.values()):,}"
+                                              if len(set(few.values())) > 1 else "")  # fmt: skip
+        said.append(f"{words.listed(list(few))}: only {counts} recordings were tested, so "
+                    "differences between probes mean little, and neither do subgroups.")  # fmt: skip
+    if any(document["data"]["kind"] == "sample" for document in documents):
+        said.append("The bundled sample is a first look, not a benchmark.")
+    return [*said, *(f"Left out: {one}" for one in left_out)]
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _plain(name: str) -> str:
+    """A probe's name inside a sentence."""
+    short = {"SVC", "MLP"}
+    return " ".join(word if word.rstrip(",") in short else word.lower() for word in name.split())

@@ -1,0 +1,80 @@
+"""Words: what metrics, probes and data sets are called where people read them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nerula.report.charts import fixed, percent
+
+METRICS = {
+    "accuracy": ("Accuracy", "share of right answers"),
+    "balanced_accuracy": ("Balanced accuracy", "mean over classes of the share found"),
+    "macro_f1": ("Macro F1", "mean over classes of the F1 score"),
+    "weighted_f1": ("Weighted F1", "F1 of each class, weighted by its size"),
+    "challenge_f1": ("Challenge F1", "mean F1 of normal, atrial fibrillation and other"),
+    "auroc": ("AUROC", "chance that one of the class gets a higher score than one that is not"),
+    "average_precision": ("Average precision", "area under precision over recall"),
+    "brier": ("Brier score", "mean squared error of probabilities; 0 is perfect"),
+    "mae": ("Mean absolute error", "in the unit of what is asked for"),
+    "rmse": ("Root mean squared error", "in the unit of what is asked for"),
+    "r2": ("R²", "share of the variance that is explained"),
+    "rank1": ("Rank-1", "share of queries whose nearest recording is the same person's"),
+    "eer": ("Equal error rate", "where false matches and false non-matches are equally many"),
+}
+PROBES = {
+    "svc": "SVC",
+    "forest": "Random forest",
+    "logistic": "Logistic regression",
+    "ridge": "Ridge regression",
+    "mlp": "MLP",
+    "centred": "Cosine, centred",
+    "cosine": "Cosine",
+    "finetuned": "Fine-tuned network",
+}
+DATA = {
+    "sample": "bundled sample of PTB-XL",
+    "ptbxl100": "PTB-XL",
+    "ptbxl500": "PTB-XL",
+    "challenge2017": "PhysioNet/CinC Challenge 2017",
+    "ucihar": "UCI HAR",
+    "ecgid": "ECG-ID",
+}
+FILLINGS = {
+    "masked": "hidden from the encoder",
+    "zeros": "taken for zeros",
+    "lines": "joined by straight lines",
+}
+
+
+def metric(name: str) -> str:
+    """A metric's name."""
+    return METRICS[name][0] if name in METRICS else name.replace("_", " ").capitalize()
+
+
+def probe(name: str) -> str:
+    """A probe's name."""
+    return PROBES.get(name, name)
+
+
+def data(kind: str) -> str:
+    """A data set's name."""
+    return DATA.get(kind, kind)
+
+
+def interval(held: Mapping[str, Any]) -> str:
+    """Such as "0.71 (0.62 to 0.79)"."""
+    return f"{fixed(held['value'])} ({fixed(held['low'])} to {fixed(held['high'])})"
+
+
+def way(held: Mapping[str, Any]) -> str:
+    """Such as "Random forest, 1 % of labels"."""
+    said = [probe(held["probe"])]
+    if held["labels"] < 1:
+        said.append(f"{percent(held['labels'])} of labels")
+    if held["gap"]:
+        said.append(f"{percent(held['gap'])} missing, {FILLINGS[held['filling']]}")
+    return ", ".join(said)
+
+
+def listed(items: list[str]) -> str:
+    """Such as "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
