@@ -1,0 +1,307 @@
+"""The verb `compare`: methods x tasks x seeds under one budget, beside the paper's figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from nerula.errors import UsageError
+
+if TYPE_CHECKING:
+    from nerula.comparison.request import Request
+    from nerula.comparison.rows import Row
+    from nerula.store import Store
+    from nerula.tasks import Task
+
+STORES = "stores"
+STOPPED = 143
+"""Exit code of a comparison that was told to stop: 128 + SIGTERM."""
+
+
+def compare(
+    methods: str = "",
+    tasks: str = "",
+    *,
+    data: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    out: Path = Path("compared"),
+    epochs: int = 10,
+    seeds: str = "0",
+    paper: Annotated[bool, Parameter(negative="")] = False,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    show: Annotated[bool, Parameter(negative="")] = False,
+    on: str = "",
+    probes: str = "",
+    labels: str = "1",
+    gaps: str = "",
+    finetune: Annotated[bool, Parameter(negative="")] = False,
+    settings: Annotated[Sequence[str], Parameter(name="--set", consume_multiple=True)] = (),
+    large: bool | None = None,
+    batch: int = 128,
+    window: float = 10.24,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> int:
+    """Train methods alike, ask them the same, and print tables with intervals.
+
+    Everything goes into one folder; killed at any moment, the same command continues, and what is
+    finished is not computed again. METHODS are names with commas (nerula, byol, simclr, cmsc,
+    timae, supervised, random_init, random_convolutions, heart_rate, majority, ...; docs/compare.md
+    has all), TASKS those of `nerula probe`. Exit code 1 where anything failed.
+
+    Parameters
+    ----------
+    methods
+        What to compare, such as "nerula,byol,random_init".
+    tasks
+        What to ask, such as "sex,age,arrhythmia".
+    data
+        NAME=FOLDER of each data set: a store, or the publisher's folder, which is prepared.
+        Names are ptbxl, challenge2017, ucihar, ecgid. Without any, the bundled sample.
+    out
+        Where everything goes.
+    epochs
+        Passes over the recordings, the same for every method.
+    seeds
+        Of the trainings, such as "0,1,2".
+    paper
+        All that the paper's tables 1 to 6 need, instead of METHODS and TASKS.
+    quick
+        All methods in miniature on a part of the bundled sample: shows that everything works.
+    show
+        Compute nothing: print again what is in --out.
+    on
+        The NAME of the data to pretrain on: ptbxl, unless there is only another.
+    probes
+        Such as "forest,logistic"; all that a task has, by default.
+    labels
+        Shares of the training labels, such as "0.01,0.1,1".
+    gaps
+        Shares of every test recording to take away, such as "0.1,0.3,0.6".
+    finetune
+        Train the whole network on each task too, beside the frozen embeddings.
+    settings
+        Options of a method, such as "nerula.ema=0" or "*.lr=0.0003" for all.
+    large
+        ResNet-50 for every ResNet, as in the paper; by default on an accelerator only.
+    batch
+        Recordings per step.
+    window
+        Seconds per window.
+    device
+        auto, cpu or cuda.
+    precision
+        Of the trainings: auto, bf16 or fp32.
+    threads
+        Of the CPU; 0 takes all cores.
+    """
+    from rich.console import Console
+
+    from nerula.comparison.plan import Budget, Plan, parse_seeds
+    from nerula.comparison.publish import publish
+    from nerula.comparison.request import Request, of_names, of_paper, of_sample
+    from nerula.comparison.rows import Row
+
+    console = Console(highlight=False)
+    if show:
+        plan = Plan.read(out)
+        publish(plan, {row["name"]: Row(**row) for row in plan.rows}, console)
+        return int(any(cell.status == "failed" for cell in plan.cells.values()))
+    if sum((paper, quick, bool(methods or tasks))) != 1:
+        raise UsageError("Say METHODS and TASKS, or --paper, or --quick.")
+    budget = Budget(epochs=epochs, batch=batch, window=window)
+    request: Request
+    if quick:
+        request = of_sample()
+    elif paper:
+        request = of_paper(budget)
+    else:
+        ways = {"probes": _listed(probes), "finetune": finetune}
+        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
+        request = of_names(_listed(methods), _listed(tasks), budget, **ways)
+    machine = {"device": device, "precision": precision, "threads": threads}
+    request = request.configured(settings, large=_is_large(large, device))
+    work = _Work(request, _named(data), out, on)
+    return work.run(console, parse_seeds(seeds), machine)
+
+
+class _Work:
+    """One comparison, from its data to its tables."""
+
+    def __init__(self, request: "Request", data: Mapping[str, Path], out: Path, on: str) -> None:
+        self.request, self.data, self.out, self.on = request, data, out, on
+
+    def run(self, console: Any, seeds: Sequence[int], machine: Mapping[str, Any]) -> int:
+        """Prepare, check, compute, publish; the exit code."""
+        from filelock import FileLock, Timeout
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.out / ".lock", timeout=0)
+        try:
+            with lock:
+                return self._run(console, seeds, machine)
+        except Timeout:
+            raise UsageError(f"Another process is comparing in {self.out} right now.") from None
+
+    def _run(self, console: Any, seeds: Sequence[int], machine: Mapping[str, Any]) -> int:
+        from nerula.comparison import checks, terminal
+        from nerula.comparison.plan import FILE, Plan, Sources, make
+        from nerula.comparison.publish import publish
+        from nerula.comparison.work import Hands, StoppedError, compute
+        from nerula.pretrain import pretrain
+
+        request, budget = self.request, self.request.budget
+        tasks = {task.name: (task, self._store(task.family, task)) for task in request.tasks}
+        training = {row.name: self._training(row) for row in request.rows.values()}
+        stores = {store.path: store for store in training.values()}
+        counted = checks.before(
+            dict(tasks.values()), {path.name: one for path, one in stores.items()}, budget.folds
+        )
+        terminal.show_checks(console, counted, {})
+        sources = Sources(
+            tasks={name: store.digest for name, (_, store) in tasks.items()},
+            training={name: (one.digest, self._epochs(one)) for name, one in training.items()},
+        )
+        cells = make(
+            request.tables, request.rows, seeds,
+            budget=budget, sources=sources, tuning=request.tuning,
+        )  # fmt: skip
+        everything = [*stores.values(), *(store for _, store in tasks.values())]
+        plan = Plan(
+            self.out, asdict(budget), {one.digest: _described(one) for one in everything},
+            [asdict(row) for row in request.rows.values()], list(request.tables), cells,
+        )  # fmt: skip
+        if (self.out / FILE).exists():
+            plan = plan.joined(Plan.read(self.out))
+        plan.checks = counted
+        plan.save()
+        hands = Hands(
+            pretrain=pretrain,
+            rows=request.rows,
+            training={name: store.path for name, store in training.items()},
+            tasks={name: store for name, (_, store) in tasks.items()},
+            machine=machine,
+            tuning=request.tuning,
+            say=lambda cell, outcome: terminal.say(console, plan, cell, outcome),
+        )
+        try:
+            complete = compute(plan, hands)
+        except StoppedError:
+            console.print("Stopped; the same command continues.")
+            return STOPPED
+        page = publish(plan, _all_rows(plan), console)
+        console.print(f"Written to {page} and {self.out / 'tables'}", soft_wrap=True)
+        if not complete:
+            console.print("[bold red]Something failed[/]; the same command tries it again.")
+        console.print(f"Next: nerula compare --show --out {self.out}", soft_wrap=True)
+        return int(not complete)
+
+    def _store(self, family: str, task: "Task | None" = None) -> "Store":
+        """The store of a data set: the one that was named, or one prepared from it."""
+        from nerula.contract import Contract
+        from nerula.probe import opened
+        from nerula.store import INDEX, Store
+
+        if not self.data and (task is None or task.on_sample):
+            return _sample(self.out / STORES, self.request.limit)
+        if family not in self.data:
+            fetch = task.fetch if task else family
+            raise UsageError(
+                f"The data set {family} is needed.",
+                f"Add --data {family}=FOLDER; it comes from: nerula fetch {fetch} FOLDER",
+            )
+        folder = self.data[family]
+        if (folder / INDEX).exists():
+            return Store.open(folder)
+        if task is None:
+            raise UsageError(f"{folder} is no store.", f"First: nerula prepare {folder} STORE")
+        return opened(folder, task, Contract(("II",), 100.0), self.out / STORES)
+
+    def _main(self) -> "Store":
+        """The store that rows are pretrained on."""
+        from nerula.tasks import TASKS
+
+        name = self.on or ("ptbxl" if "ptbxl" in self.data else next(iter(self.data), "ptbxl"))
+        whole = (one for one in TASKS.values() if one.family == name and not one.leads)
+        return self._store(name, next(whole, None))
+
+    def _training(self, row: "Row") -> "Store":
+        """The store that a row is pretrained on."""
+        from nerula.comparison import checks, joined
+        from nerula.tasks import find
+
+        main = self._main()
+        if not row.without:
+            return main
+        task = find(row.without)
+        chosen = checks.chosen(main, self.request.budget.folds)
+        place = self.out / STORES / f"{main.path.name}-and-{task.family}"
+        return joined.join(main, chosen, self._store(task.family, task), task, place)
+
+    def _epochs(self, store: "Store") -> int:
+        """Passes over a store, so that as many recordings are seen as of the main one."""
+        from nerula.comparison.checks import chosen
+
+        budget = self.request.budget
+        main, own = (len(chosen(one, budget.folds)) for one in (self._main(), store))
+        return max(1, round(budget.epochs * main / own)) if budget.epochs else 0
+
+
+def _sample(folder: Path, limit: int | None) -> "Store":
+    """The bundled sample, or a part of it."""
+    from nerula import sample
+    from nerula.prepare import Options, make_store
+    from nerula.store import INDEX, Store
+
+    place = folder / ("sample" if limit is None else f"sample-{limit}")
+    if not (place / INDEX).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        make_store(sample.load(), place, Options(leads=("II",), limit=limit))
+    return Store.open(place)
+
+
+def _described(store: "Store") -> dict[str, Any]:
+    """What a comparison says about its data: no paths."""
+    source = store.facts.get("source") or {}
+    return {"kind": source.get("kind"), "recordings": len(store), "parts": source.get("parts")}
+
+
+def _all_rows(plan: Any) -> dict[str, "Row"]:
+    from nerula.comparison.rows import Row
+
+    return {row["name"]: Row(**row) for row in plan.rows}
+
+
+def _named(data: Sequence[str]) -> dict[str, Path]:
+    """Read "ptbxl=stores/ptbxl"."""
+    found = {}
+    for one in data:
+        name, is_named, folder = one.partition("=")
+        if not (is_named and name and folder):
+            raise UsageError(f"--data {one} is not understood.", "Write --data ptbxl=FOLDER.")
+        if not Path(folder).is_dir():
+            raise UsageError(f"--data {one}: there is no folder {folder}.")
+        found[name] = Path(folder)
+    return found
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError:
+        raise UsageError(f"{text} are no shares.", 'Write "0.01,0.1,1".') from None
+
+
+def _is_large(asked: bool | None, device: str) -> bool:
+    """Whether ResNets are as large as the paper's."""
+    if asked is not None:
+        return asked
+    import torch
+
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())

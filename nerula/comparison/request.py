@@ -1,0 +1,122 @@
+"""Request: what a comparison is asked for, as tables, rows and a budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from nerula.comparison import rows, tables
+from nerula.comparison.plan import Budget
+from nerula.comparison.rows import Row
+from nerula.comparison.tables import Column, Table
+from nerula.errors import UsageError
+from nerula.tasks import Task, find
+
+MINIATURE = 400
+"""Recordings of the sample that `--quick` takes: 320 or so of them train."""
+NOTE = (
+    "In miniature: tiny networks, one epoch, 400 recordings, 40 of them tested. It shows that "
+    "everything works; the figures mean nothing."
+)
+_TINY = {"widths": (8, 8, 8, 8)}
+_LOCAL = {
+    "width": 32, "heads": 2, "stem": ((8, 2), (16, 2), (32, 2)), "blocks": ((9, 1), (9, 1)),
+    "decoder_width": 32,
+}  # fmt: skip
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "nerula": _LOCAL,
+    "byol": _TINY,
+    "simclr": _TINY,
+    "cmsc": _TINY,
+    "timae": {"width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_depth": 1},
+    "random_convolutions": {"kernels": 100},
+    "random_init-resnet": _TINY,
+    "supervised": _TINY,
+}
+"""Arguments of methods and rows for `--quick`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is wanted."""
+
+    tables: Sequence[Table]
+    rows: Mapping[str, Row]
+    budget: Budget
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """Options of training on labels."""
+    limit: int | None = None
+    """How many recordings of the sample."""
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Every task of the tables."""
+        names = [column.task for table in self.tables for column in table.columns]
+        return [find(name) for name in dict.fromkeys(names)]
+
+    def configured(self, settings: Sequence[str], *, large: bool) -> Self:
+        """With what was set for methods and rows."""
+        read = rows.read_settings(settings)
+        rows.check_settings(read, list(self.rows.values()))
+        if self.limit is not None:  # in miniature, unless something else was said
+            small = [(name, key, value) for name in SMALL for key, value in SMALL[name].items()]
+            read, large = [*small, *read], False
+        made = {name: rows.configured(row, read, large=large) for name, row in self.rows.items()}
+        return replace(self, rows=made)
+
+
+def of_paper(budget: Budget) -> Request:
+    """All that the paper's tables need."""
+    wanted = tables.of_paper()
+    return Request(
+        tables=wanted, rows=_rows(wanted), budget=budget, tuning={"epochs": budget.epochs}
+    )
+
+
+def of_names(methods: Sequence[str], tasks: Sequence[str], budget: Budget, **ways: Any) -> Request:
+    """Methods and tasks by name."""
+    if not methods or not tasks:
+        raise UsageError(
+            "Say which METHODS and which TASKS.", "nerula compare nerula,byol sex,age"
+        )
+    for name in methods:
+        rows.find(name)
+    if unknown := set(ways["probes"]) - tables.known_probes():
+        known = ", ".join(sorted(tables.known_probes()))
+        raise UsageError(f"There is no probe {', '.join(sorted(unknown))}.", f"Known: {known}.")
+    wanted = tables.of_tasks(methods, tasks, **ways)
+    return Request(
+        tables=wanted, rows=_rows(wanted), budget=budget, tuning={"epochs": budget.epochs}
+    )
+
+
+def of_sample() -> Request:
+    """Every row in miniature on a part of the sample, with few columns."""
+    names = [name for name, row in rows.ROWS.items() if not row.without]
+    columns = {
+        "sex": (("svc", "accuracy"), ("logistic", "auroc")),
+        "age": (("ridge", "mae"), ("ridge", "r2")),
+        "infarction": (("logistic", "auroc"),),
+    }
+    wanted = [
+        Table(
+            task,
+            find(task).title,
+            tuple(Column(task, *pair) for pair in pairs),
+            tuple(name for name in names if task == "sex" or name != "supervised"),
+            None,
+            NOTE,
+        )
+        for task, pairs in columns.items()
+    ]
+    return Request(
+        tables=wanted,
+        rows=_rows(wanted),
+        budget=Budget(epochs=1, batch=16, window=10.24, resamples=100),
+        tuning={"epochs": 1, "batch": 16},
+        limit=MINIATURE,
+    )
+
+
+def _rows(wanted: Sequence[Table]) -> dict[str, Row]:
+    names = rows.in_order([name for table in wanted for name in table.rows])
+    return {name: rows.find(name) for name in names}

@@ -1,0 +1,208 @@
+"""Words: what a table says, and where it and the paper disagree, in plain sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+NERULA = "nerula"
+
+
+def about(document: dict[str, Any]) -> list[str]:
+    """The sentences under a table."""
+    said = [_ranking(document), _figures(document), _ahead(document, "pretrained")]
+    said += [_ahead(document, "control"), _supervised(document), _missing(document)]
+    return [one for one in said if one]
+
+
+def reading(document: dict[str, Any]) -> str:
+    """How the table is to be read: who was tested, how often, what is bold."""
+    cells = [cell for row in document["rows"] for cell in row["cells"] if cell]
+    if not cells:
+        return "Nothing is finished yet."
+    most = max(cells, key=lambda cell: len(cell["seeds"]))["seeds"]
+    several = ""
+    if len(most) > 1:
+        several = (
+            f" Mean over {len(most)} seeds where the row has any; the intervals cover who is "
+            "tested, not the seeds."
+        )
+    bold = " Bold: ahead of the next row with a paired interval above zero."
+    return (
+        f"{cells[0]['n']:,} recordings of {cells[0]['subjects']:,} subjects are tested; 95 % "
+        f"bootstrap intervals over subjects.{several}{bold if _any_best(cells) else ''}"
+    )
+
+
+def budget(seen: dict[str, int]) -> str:
+    """How many recordings each training saw."""
+    if not seen:
+        return "Nothing was trained without labels."
+    alike: dict[int, list[str]] = {}
+    for name, count in seen.items():
+        alike.setdefault(count, []).append(name)
+    each = [f"{count:,} by {_listed(names)}" for count, names in sorted(alike.items())]
+    return f"Recordings seen in pretraining, each time counted: {'; '.join(each)}."
+
+
+def lead(document: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Each row's title, and NERULA's lead over it in each column; empty without NERULA."""
+    return [
+        (
+            row["title"],
+            [
+                signed(cell["nerula_ahead"], column["metric"]) if cell else "–"
+                for column, cell in zip(document["columns"], row["cells"], strict=True)
+            ],
+        )
+        for row in document["rows"]
+        if any(cell and cell["nerula_ahead"] for cell in row["cells"])
+    ]
+
+
+def _any_best(cells: Sequence[dict[str, Any]]) -> bool:
+    return any(cell["best"] for cell in cells)
+
+
+def figure(value: float | None, metric: str) -> str:
+    """A figure as tables show it: three digits after the point, years with two."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if metric in ("mae", "rmse") else f"{value:.3f}"
+
+
+def _ranking(document: dict[str, Any]) -> str:
+    """Whom the paper puts first among the rows that it has, and who is first here."""
+    same: dict[str, list[str]] = {}
+    other = []
+    for place, column in enumerate(document["columns"]):
+        both = {
+            row["title"]: row["cells"][place]
+            for row in document["rows"]
+            if row["kind"] == "pretrained"
+            and row["cells"][place]
+            and row["cells"][place]["paper"] is not None
+        }
+        if len(both) < 2:
+            continue
+        heading = _spoken(column["heading"])
+        theirs = _first({title: cell["paper"] for title, cell in both.items()}, column)
+        ours = _first({title: cell["value"] for title, cell in both.items()}, column)
+        if set(ours) <= set(theirs):
+            same.setdefault(_listed(ours), []).append(heading)
+            continue
+        metric = column["metric"]
+        paper, here = both[theirs[0]], both[ours[0]]
+        other.append(
+            f"In {heading} the paper puts {_listed(theirs)} first "
+            f"({figure(paper['paper'], metric)}); here it is {_listed(ours)} "
+            f"({figure(here['value'], metric)}, {theirs[0]} {figure(paper['value'], metric)})."
+        )
+    agreed = [
+        f"In {_listed(headings)} {title} is first, as in the paper."
+        for title, headings in same.items()
+    ]
+    return " ".join(agreed + other)
+
+
+def _figures(document: dict[str, Any]) -> str:
+    """How many of the paper's figures lie outside our intervals, and which is furthest."""
+    known = [
+        (row["title"], column, cell)
+        for row in document["rows"]
+        for column, cell in zip(document["columns"], row["cells"], strict=True)
+        if cell and cell["paper"] is not None and cell["low"] is not None
+    ]
+    if not known:
+        return ""
+    outside = [
+        (title, column, cell)
+        for title, column, cell in known
+        if not _rounds_into(cell["paper"], cell["low"], cell["high"])
+    ]
+    if not outside:
+        return f"All {len(known)} figures of the paper lie within our intervals."
+    worse = sum((cell["value"] < cell["paper"]) != column["lower"] for _, column, cell in outside)
+    title, column, cell = max(outside, key=lambda one: abs(one[2]["value"] - one[2]["paper"]))
+    metric = column["metric"]
+    return (
+        f"Of the paper's {len(known)} figures {len(outside)} lie outside our intervals: ours "
+        f"are worse in {worse} and better in {len(outside) - worse}. The furthest is {title}, "
+        f"{_spoken(column['heading'])}: {figure(cell['value'], metric)} here, "
+        f"{figure(cell['paper'], metric)} there."
+    )
+
+
+def _ahead(document: dict[str, Any], kind: str) -> str:
+    """How often NERULA is ahead of the other rows of a kind, and how often behind."""
+    pairs = [
+        (row["title"], cell["nerula_ahead"])
+        for row in document["rows"]
+        if row["kind"] == kind
+        for cell in row["cells"]
+        if cell and cell["nerula_ahead"] and cell["nerula_ahead"]["low"] is not None
+    ]
+    if not pairs:
+        return ""
+    over = sum(one["low"] > 0 for _, one in pairs)
+    under = [title for title, one in pairs if one["high"] < 0]
+    what = "untrained or hand-made rows" if kind == "control" else "other ways of pretraining"
+    said = f"Against {what} NERULA is ahead, with a paired interval above zero, in {over} of "
+    said += f"{len(pairs)} cells"
+    if under:
+        said += f" and behind in {len(under)} ({_listed(list(dict.fromkeys(under)))})"
+    return f"{said}."
+
+
+def _supervised(document: dict[str, Any]) -> str:
+    """Whether NERULA's frozen embeddings keep up with a network that was trained on labels."""
+    for row in document["rows"]:
+        if row["kind"] != "supervised":
+            continue
+        said = [
+            f"{_spoken(column['heading'])} {signed(cell['nerula_ahead'], column['metric'])}"
+            for column, cell in zip(document["columns"], row["cells"], strict=True)
+            if cell and cell["nerula_ahead"]
+        ]
+        if said:
+            return (
+                f"NERULA's lead over {row['title']}, which has one answer of its own for all "
+                f"probes: {'; '.join(said)}."
+            )
+    return ""
+
+
+def _missing(document: dict[str, Any]) -> str:
+    failed = document["failed"]
+    return " ".join(f"Failed: {one['cell']} ({one['problem']})." for one in failed)
+
+
+def _first(values: dict[str, float], column: dict[str, Any]) -> list[str]:
+    """All titles with the best value."""
+    best = min(values.values()) if column["lower"] else max(values.values())
+    return [title for title, value in values.items() if value == best]
+
+
+def _rounds_into(paper: float, low: float, high: float) -> bool:
+    """The paper has two digits after the point."""
+    return low - 0.005 <= paper <= high + 0.005
+
+
+def signed(ahead: dict[str, Any] | None, metric: str) -> str:
+    """A difference with its interval."""
+    if ahead is None:
+        return "–"
+    value, low, high = (
+        f"{'−' if ahead[name] < 0 else ''}{figure(abs(ahead[name]), metric)}"
+        if ahead[name] is not None else "–"
+        for name in ("value", "low", "high")
+    )  # fmt: skip
+    return f"{value} ({low} to {high})"
+
+
+def _spoken(heading: str) -> str:
+    """A heading inside a sentence: "Forest F1" is "forest F1", "SVC F1" stays."""
+    return heading if heading[:2].isupper() else heading[0].lower() + heading[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
