@@ -10,6 +10,9 @@ from cyclopts import Parameter
 from nerula.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nerula.comparison.plan import Plan
     from nerula.comparison.request import Request
     from nerula.comparison.rows import Row
     from nerula.store import Store
@@ -31,6 +34,7 @@ def compare(
     paper: Annotated[bool, Parameter(negative="")] = False,
     quick: Annotated[bool, Parameter(negative="")] = False,
     show: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     on: str = "",
     probes: str = "",
     labels: str = "1",
@@ -72,6 +76,8 @@ def compare(
         All methods in miniature on a part of the bundled sample: shows that everything works.
     show
         Compute nothing: print again what is in --out.
+    dry_run
+        Check the protocol, list what would be computed, and stop.
     on
         The NAME of the data to pretrain on: ptbxl, unless there is only another.
     probes
@@ -99,16 +105,15 @@ def compare(
     """
     from rich.console import Console
 
-    from nerula.comparison.plan import Budget, Plan, parse_seeds
+    from nerula.comparison.plan import FAILED, Budget, Plan, parse_seeds
     from nerula.comparison.publish import publish
     from nerula.comparison.request import Request, of_names, of_paper, of_sample
-    from nerula.comparison.rows import Row
 
     console = Console(highlight=False)
     if show:
         plan = Plan.read(out)
-        publish(plan, {row["name"]: Row(**row) for row in plan.rows}, console)
-        return int(any(cell.status == "failed" for cell in plan.cells.values()))
+        publish(plan, console)
+        return int(any(cell.status == FAILED for cell in plan.cells.values()))
     if sum((paper, quick, bool(methods or tasks))) != 1:
         raise UsageError("Say METHODS and TASKS, or --paper, or --quick.")
     budget = Budget(epochs=epochs, batch=batch, window=window)
@@ -124,7 +129,7 @@ def compare(
     machine = {"device": device, "precision": precision, "threads": threads}
     request = request.configured(settings, large=_is_large(large, device))
     work = _Work(request, _named(data), out, on)
-    return work.run(console, parse_seeds(seeds), machine)
+    return work.run(console, parse_seeds(seeds), machine, dry=dry_run)
 
 
 class _Work:
@@ -133,7 +138,9 @@ class _Work:
     def __init__(self, request: "Request", data: Mapping[str, Path], out: Path, on: str) -> None:
         self.request, self.data, self.out, self.on = request, data, out, on
 
-    def run(self, console: Any, seeds: Sequence[int], machine: Mapping[str, Any]) -> int:
+    def run(
+        self, console: "Console", seeds: Sequence[int], machine: Mapping[str, Any], *, dry: bool
+    ) -> int:
         """Prepare, check, compute, publish; the exit code."""
         from filelock import FileLock, Timeout
 
@@ -141,47 +148,32 @@ class _Work:
         lock = FileLock(self.out / ".lock", timeout=0)
         try:
             with lock:
-                return self._run(console, seeds, machine)
+                return self._run(console, seeds, machine, dry)
         except Timeout:
             raise UsageError(f"Another process is comparing in {self.out} right now.") from None
 
-    def _run(self, console: Any, seeds: Sequence[int], machine: Mapping[str, Any]) -> int:
-        from nerula.comparison import checks, terminal
-        from nerula.comparison.plan import FILE, Plan, Sources, make
+    def _run(
+        self, console: "Console", seeds: Sequence[int], machine: Mapping[str, Any], dry: bool
+    ) -> int:
+        from nerula.comparison import terminal
         from nerula.comparison.publish import publish
         from nerula.comparison.work import Hands, StoppedError, compute
         from nerula.pretrain import pretrain
 
-        request, budget = self.request, self.request.budget
-        tasks = {task.name: (task, self._store(task.family, task)) for task in request.tasks}
+        request = self.request
+        tasks = {task.name: self._store(task.family, task) for task in request.tasks}
         training = {row.name: self._training(row) for row in request.rows.values()}
-        stores = {store.path: store for store in training.values()}
-        counted = checks.before(
-            dict(tasks.values()), {path.name: one for path, one in stores.items()}, budget.folds
-        )
-        terminal.show_checks(console, counted, {})
-        sources = Sources(
-            tasks={name: store.digest for name, (_, store) in tasks.items()},
-            training={name: (one.digest, self._epochs(one)) for name, one in training.items()},
-        )
-        cells = make(
-            request.tables, request.rows, seeds,
-            budget=budget, sources=sources, tuning=request.tuning,
-        )  # fmt: skip
-        everything = [*stores.values(), *(store for _, store in tasks.values())]
-        plan = Plan(
-            self.out, asdict(budget), {one.digest: _described(one) for one in everything},
-            [asdict(row) for row in request.rows.values()], list(request.tables), cells,
-        )  # fmt: skip
-        if (self.out / FILE).exists():
-            plan = plan.joined(Plan.read(self.out))
-        plan.checks = counted
+        plan = self._planned(tasks, training, seeds)
+        terminal.show_checks(console, plan.checks, {})
+        if dry:
+            terminal.show_plan(console, plan)
+            return 0
         plan.save()
         hands = Hands(
             pretrain=pretrain,
             rows=request.rows,
             training={name: store.path for name, store in training.items()},
-            tasks={name: store for name, (_, store) in tasks.items()},
+            tasks=tasks,
             machine=machine,
             tuning=request.tuning,
             say=lambda cell, outcome: terminal.say(console, plan, cell, outcome),
@@ -191,12 +183,45 @@ class _Work:
         except StoppedError:
             console.print("Stopped; the same command continues.")
             return STOPPED
-        page = publish(plan, _all_rows(plan), console)
-        console.print(f"Written to {page} and {self.out / 'tables'}", soft_wrap=True)
+        page = publish(plan, console)
+        console.print(f"Written to {page} and {page.parent / 'tables'}", soft_wrap=True)
         if not complete:
             console.print("[bold red]Something failed[/]; the same command tries it again.")
         console.print(f"Next: nerula compare --show --out {self.out}", soft_wrap=True)
         return int(not complete)
+
+    def _planned(
+        self, tasks: Mapping[str, "Store"], training: Mapping[str, "Store"], seeds: Sequence[int]
+    ) -> "Plan":
+        """Check the protocol, and say what has to be computed and what is there already."""
+        from nerula.comparison import checks
+        from nerula.comparison.plan import FILE, Plan, Sources, make
+
+        request, budget = self.request, self.request.budget
+        pairs = {
+            (training[row.name].path.name, task): training[row.name]
+            for row in request.rows.values()
+            for task in request.asked(row)
+        }
+        counted = checks.before(tasks, pairs, budget.folds)
+        sources = Sources(
+            tasks={name: store.digest for name, store in tasks.items()},
+            training={name: (one.digest, self._epochs(one)) for name, one in training.items()},
+        )
+        cells = make(
+            request.tables, request.rows, seeds,
+            budget=budget, sources=sources, tuning=request.tuning,
+        )  # fmt: skip
+        held = {f"task {name}": _described(store) for name, store in tasks.items()}
+        held |= {f"pretraining {name}": _described(store) for name, store in training.items()}
+        plan = Plan(
+            self.out, asdict(budget), held,
+            [asdict(row) for row in request.rows.values()], list(request.tables), cells,
+        )  # fmt: skip
+        if (self.out / FILE).exists():
+            plan = plan.joined(Plan.read(self.out))
+        plan.checks = counted
+        return plan
 
     def _store(self, family: str, task: "Task | None" = None) -> "Store":
         """The store of a data set: the one that was named, or one prepared from it."""
@@ -265,13 +290,12 @@ def _sample(folder: Path, limit: int | None) -> "Store":
 def _described(store: "Store") -> dict[str, Any]:
     """What a comparison says about its data: no paths."""
     source = store.facts.get("source") or {}
-    return {"kind": source.get("kind"), "recordings": len(store), "parts": source.get("parts")}
-
-
-def _all_rows(plan: Any) -> dict[str, "Row"]:
-    from nerula.comparison.rows import Row
-
-    return {row["name"]: Row(**row) for row in plan.rows}
+    return {
+        "store": store.digest,
+        "kind": source.get("kind"),
+        "recordings": len(store),
+        "parts": source.get("parts"),
+    }
 
 
 def _named(data: Sequence[str]) -> dict[str, Path]:

@@ -16,19 +16,24 @@ from nerula.comparison.plan import FINISHED, PRETRAIN, PROBE, Plan
 from nerula.errors import NerulaError
 from nerula.results import Result
 from nerula.store import Store
-from nerula.tasks import Facts, Split, Task
+from nerula.tasks import Facts, Split, Task, find
 from nerula.tasks.task import FAMILIES
 
 Check = dict[str, Any]
 """What was checked, how much was looked at, how often it is broken, and words."""
 
 
-def before(tasks: Mapping[Task, Store], training: Mapping[str, Store], folds: str) -> list[Check]:
-    """Draw every split and compare it with itself and with what is pretrained on."""
-    drawn = [_drawn(task, store) for task, store in tasks.items()]
+def before(
+    tasks: Mapping[str, Store], training: Mapping[tuple[str, str], Store], folds: str
+) -> list[Check]:
+    """Draw the split of each task and compare it with itself and with what is pretrained on.
+
+    `training` has the name of a store and of a task that is asked of what was trained on it.
+    """
+    drawn = {name: _drawn(find(name), store) for name, store in tasks.items()}
     sides = [
         guards.sides_apart(one.facts, split, strangers=one.task.kind != "identity")
-        for one in drawn
+        for one in drawn.values()
         for split in one.splits
         if one.task.view != "halves"
     ]
@@ -39,12 +44,12 @@ def before(tasks: Mapping[Task, Store], training: Mapping[str, Store], folds: st
     ]  # fmt: skip
     found += [
         _check(
-            "test recordings among those that are fitted or choose",
-            *_reused([split for one in drawn for split in one.splits]), "test recordings",
+            "test recordings on a side that is fitted or chooses",
+            *_reused([split for one in drawn.values() for split in one.splits]), "recordings",
         ),
     ]  # fmt: skip
     return found + [
-        _pretraining(name, store, folds, one) for name, store in training.items() for one in drawn
+        _pretraining(name, store, folds, drawn[task]) for (name, task), store in training.items()
     ]
 
 
@@ -75,9 +80,9 @@ def after(plan: Plan) -> list[Check]:
         _check("subjects and signals on two sides, in all fits", len(fits), shared, "fits"),
         _check("models whose pretraining was not checked", len(documents), len(unverified),
                "results"),
-        _check("tasks judged on different recordings for different rows", len(tested),
+        _check("tasks whose rows were judged on different recordings", len(tested),
                len(uneven), "tasks"),
-        _check("trained rows that saw another number of recordings than the others", len(seen),
+        _check("rows that saw more or fewer recordings than most", len(seen),
                sum(number != _usual(seen) for number in seen.values()), "rows"),
     ]  # fmt: skip
 
@@ -129,9 +134,8 @@ def _pretraining(name: str, store: Store, folds: str, drawn: _Drawn) -> Check:
                 f"judged: {', '.join(both[: guards.SHOWN])}{more}.",
                 "Leave them out of the store that is pretrained on, or out of its folds 1-8.",
             )
-    words = f"recordings of {task.name} that choose or test"
-    return _check(f"{' or '.join(compared)} of {task.name} in the pretraining on {name}",
-                  len(judged), 0, words)  # fmt: skip
+    what = f"{task.name}: {', '.join(compared)} seen in the pretraining on {name}"
+    return _check(what, len(judged), 0, "recordings")
 
 
 def _families(store: Store) -> set[str]:

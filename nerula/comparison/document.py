@@ -18,9 +18,10 @@ REFERENCE = "nerula"
 """The row that all others are paired with."""
 
 
-def of_table(table: Table, compared: Mapping[str, Row], standings: Standings) -> dict[str, Any]:
+def of_table(table: Table, standings: Standings) -> dict[str, Any]:
     """Every figure of a table: ours, the paper's, paired differences, and what they say."""
     plan = standings.plan
+    compared = {row["name"]: Row(**row) for row in plan.rows}
     grid = {
         name: [
             standings.of(compared[name], column) if table.asks(compared[name], column) else None

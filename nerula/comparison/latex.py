@@ -62,7 +62,7 @@ def _cell(cell: dict[str, Any] | None, column: dict[str, Any]) -> str:
     if cell is None:
         return "--"
     metric = column["metric"]
-    value = words.figure(cell["value"], metric)
+    value = escaped(words.figure(cell["value"], metric))
     stacked = [f"\\textbf{{{value}}}" if cell["best"] else value]
     low, high = words.figure(cell["low"], metric), words.figure(cell["high"], metric)
     stacked.append(f"\\scriptsize {escaped(low)} to {escaped(high)}")

@@ -1,13 +1,11 @@
 """Publish: every table as JSON, Markdown, LaTeX and on the terminal, from what is finished."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerula.comparison import checks, document, latex, markdown, terminal
 from nerula.comparison.plan import Plan
-from nerula.comparison.rows import Row
 from nerula.comparison.standings import Standings
 from nerula.files import write_whole
 
@@ -17,14 +15,14 @@ if TYPE_CHECKING:
 TABLES, PAGE, CHECKS = "tables", "tables.md", "checks.json"
 
 
-def publish(plan: Plan, compared: Mapping[str, Row], console: "Console") -> Path:
+def publish(plan: Plan, console: "Console") -> Path:
     """Render all tables; return the page that has them all."""
     folder = plan.folder / TABLES
     folder.mkdir(exist_ok=True)
     counted, seen = [*plan.checks, *checks.after(plan)], checks.recordings_seen(plan)
     standings, pages = Standings(plan), []
     for table in plan.tables:
-        made = document.of_table(table, compared, standings)
+        made = document.of_table(table, standings)
         page = markdown.render(made)
         write_whole(folder / f"{table.name}.json", json.dumps(made, indent=1) + "\n")
         write_whole(folder / f"{table.name}.md", page)

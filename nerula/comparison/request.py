@@ -14,7 +14,7 @@ from nerula.tasks import Task, find
 MINIATURE = 400
 """Recordings of the sample that `--quick` takes: 320 or so of them train."""
 NOTE = (
-    "In miniature: tiny networks, one epoch, 400 recordings, 40 of them tested. It shows that "
+    "In miniature: tiny networks, one epoch over a third of the bundled sample. It shows that "
     "everything works; the figures mean nothing."
 )
 _TINY = {"widths": (8, 8, 8, 8)}
@@ -52,6 +52,16 @@ class Request:
         """Every task of the tables."""
         names = [column.task for table in self.tables for column in table.columns]
         return [find(name) for name in dict.fromkeys(names)]
+
+    def asked(self, row: Row) -> list[str]:
+        """The tasks that are asked of a row."""
+        names = [
+            column.task
+            for table in self.tables
+            for column in table.columns
+            if row.name in table.rows and table.asks(row, column)
+        ]
+        return list(dict.fromkeys(names))
 
     def configured(self, settings: Sequence[str], *, large: bool) -> Self:
         """With what was set for methods and rows."""

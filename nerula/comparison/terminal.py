@@ -78,6 +78,16 @@ def say(console: "Console", plan: Plan, cell: Cell, outcome: str) -> None:
         )
 
 
+def show_plan(console: "Console", plan: Plan) -> None:
+    """What would be computed."""
+    for cell in plan.cells.values():
+        state = "[green]there[/]" if plan.there(cell) else "to do"
+        console.print(f"{state:5}  {cell.name}", soft_wrap=True)
+    left = [cell for cell in plan.cells.values() if not plan.there(cell)]
+    trainings = sum(cell.kind == PRETRAIN for cell in left)
+    console.print(f"{trainings} trainings and {len(left) - trainings} probes are to do.")
+
+
 def _table(title: str, columns: Sequence[dict[str, Any]]) -> Any:
     from rich import box
     from rich.table import Table

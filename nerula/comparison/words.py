@@ -66,7 +66,9 @@ def figure(value: float | None, metric: str) -> str:
     """A figure as tables show it: three digits after the point, years with two."""
     if value is None:
         return "–"
-    return f"{value:.2f}" if metric in ("mae", "rmse") else f"{value:.3f}"
+    digits = 2 if metric in ("mae", "rmse") else 3
+    size = f"{abs(value):.{digits}f}"
+    return f"−{size}" if value < 0 and float(size) else size
 
 
 def _ranking(document: dict[str, Any]) -> str:
@@ -190,11 +192,7 @@ def signed(ahead: dict[str, Any] | None, metric: str) -> str:
     """A difference with its interval."""
     if ahead is None:
         return "–"
-    value, low, high = (
-        f"{'−' if ahead[name] < 0 else ''}{figure(abs(ahead[name]), metric)}"
-        if ahead[name] is not None else "–"
-        for name in ("value", "low", "high")
-    )  # fmt: skip
+    value, low, high = (figure(ahead[name], metric) for name in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 
