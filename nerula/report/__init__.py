@@ -80,12 +80,15 @@ def _read(sources: "Sources", content: "Content") -> None:
     from nerula.report import answers, cards, training
     from nerula.store import Store
 
+    content.comparisons = sources.tables
     content.tasks = answers.grouped(sources.results)
     for folder in sources.runs:
         try:
-            content.runs.append(training.read(folder))
+            trained = training.read(folder)
         except NerulaError as error:
             sources.left_out.append(str(error))
+            continue
+        content.runs += [trained] if trained else []
     for folder in sources.stores:
         content.data_cards.append(cards.data_card(Store.open(folder)))
     for folder in sources.models:
@@ -102,13 +105,14 @@ def _draw(sources: "Sources", content: "Content", recordings: int) -> None:
     with pictures.opened(sources.stores, sources.caches) as (store, cache):
         content.recordings = pictures.shown(store, recordings)
         content.attribution = cards.attribution(content.recordings.source)
-        for folder in sources.models[:MODELS]:
+        ordered = sorted(sources.models, key=lambda one: _name(one, sources.models) != "nerula")
+        for folder in ordered[:MODELS]:
             name = _name(folder, sources.models)
             try:
                 model = pictures.load(folder)
                 drawn = pictures.embedding_map(name, model, store, content.recordings, cache)
                 content.maps.append(drawn)
-                filled = pictures.filling(name, model, store, content.recordings)
+                filled = pictures.filling(name, model, content.recordings)
             except NerulaError as error:
                 sources.left_out.append(str(error))
                 continue
@@ -119,8 +123,12 @@ def _draw(sources: "Sources", content: "Content", recordings: int) -> None:
 def _sum_up(sources: "Sources", content: "Content") -> None:
     from nerula.report import headlines, words
 
+    for asked in content.tasks:
+        asked.sentences = [
+            one for one in (headlines.few_labels(asked), headlines.missing(asked)) if one
+        ]
     content.headlines = [headlines.headline(asked) for asked in content.tasks]
-    content.also = headlines.also(content.tasks, content.runs, content.fillings)
+    content.also = headlines.also(content.runs, content.fillings)
     content.cautions = headlines.cautions(content.tasks, content.runs, sources.left_out)
     made: dict[str, list[str]] = {}
     for run in content.runs:
@@ -134,10 +142,11 @@ def _sum_up(sources: "Sources", content: "Content") -> None:
 
 
 def _name(folder: Path, among: Sequence[Path]) -> str:
-    """A model's name: its folder's, or that of the run that it lies in."""
-    from nerula.run import MODEL
+    """A model's name: its method, and where it lies only if several have that method."""
+    from nerula.run import CONFIG, MODEL, read_json
 
-    own = folder.parent if folder.name == MODEL else folder
-    name = own.resolve().name
-    alike = [one for one in among if one != folder and name in one.resolve().parts]
-    return f"{own.resolve().parent.name}/{name}" if alike else name
+    methods = {one: str(read_json(one / CONFIG).get("method")) for one in among}
+    if list(methods.values()).count(methods[folder]) == 1:
+        return methods[folder]
+    own = (folder.parent if folder.name == MODEL else folder).resolve()
+    return f"{own.parent.name} {own.name}" if own.name.startswith("seed-") else own.name

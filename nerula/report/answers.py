@@ -7,7 +7,17 @@ from typing import Any
 from markupsafe import Markup
 
 from nerula.report import words
-from nerula.report.charts import Axis, Series, axis, key, lines, percent, reliability, scatter, shares
+from nerula.report.charts import (
+    Axis,
+    Series,
+    axis,
+    key,
+    lines,
+    percent,
+    reliability,
+    scatter,
+    shares,
+)
 from nerula.report.training import Figure
 from nerula.results import Result
 
@@ -16,6 +26,8 @@ DETAILED = 6
 DRAWN = 6
 """Lines that a chart can tell apart."""
 GAPS_DRAWN = 3
+ONE_PROBE = ("logistic", "ridge", "centred", "forest", "svc", "mlp")
+"""Of many models the first of these that all have is shown."""
 POINTS = 600
 
 
@@ -53,6 +65,11 @@ class Detail:
     statements: "Scale"
     scattered: Figure | None
 
+    @property
+    def absent(self) -> list[str]:
+        """Statements that no tested recording has."""
+        return [str(one["label"]) for one, _ in self.each if not one["positive"]]
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -73,15 +90,20 @@ class Asked:
     document: Mapping[str, Any]
     """That of the first result: what all have in common."""
     main: str
+    models: int
     answers: list[Answer]
+    """What the first chart shows."""
+    all: list[Answer]
     scale: Scale
     details: list[Detail]
     left: int
     """Results whose details are only in their files."""
     labels: Figure | None = None
-    labels_key: Markup = Markup("")
+    labels_key: Markup | str = ""
+    sentences: list[str] = field(default_factory=list)
+    """What few labels and missing signal do, in words."""
     gaps: list[Figure] = field(default_factory=list)
-    gaps_key: Markup = Markup("")
+    gaps_key: Markup | str = ""
     results: Sequence[Result] = ()
 
     @property
@@ -97,7 +119,7 @@ class Asked:
 
     @property
     def shared(self) -> int | None:
-        """Subjects and signals on two sides, counted over all fits; None where nothing is fitted."""
+        """Subjects and signals on two sides, over all fits; None where nothing is fitted."""
         if self.document["task"]["kind"] == "identity":
             return None
         fits = (fit for one in self.results for fit in one.document["fits"])
@@ -119,28 +141,40 @@ def grouped(results: Sequence[Result]) -> list[Asked]:
     return [_asked(f"task-{number}", group) for number, group in enumerate(groups.values(), 1)]
 
 
-def named(results: Iterable[Result]) -> dict[str, str]:
-    """Fingerprints of models to names: the method, and more only where that says too little."""
-    methods = {one.document["model"]["fingerprint"]: one.document["model"]["method"]
-               for one in results}  # fmt: skip
-    held = list(methods.values())
+def _names(group: Iterable[Result]) -> dict[tuple[str, str], str]:
+    """What models are called: by a comparison, or by their method and more only where needed."""
+    found: dict[tuple[str, str], str] = {}
+    for one in group:
+        model = one.document["model"]
+        found[_model(one)] = model.get("title") or model["method"]
+    held = list(found.values())
     return {
-        mark: method if held.count(method) == 1 else f"{method} {mark[:4]}"
-        for mark, method in methods.items()
+        mark: name if held.count(name) == 1 else f"{name} {mark[0][:4]}"
+        for mark, name in found.items()
     }
 
 
+def _model(one: Result) -> tuple[str, str]:
+    """A model, and what a comparison calls it: two of its rows may begin with one model."""
+    model = one.document["model"]
+    return model["fingerprint"], model.get("title", "")
+
+
 def _asked(anchor: str, group: list[Result]) -> Asked:
+    group = sorted(group, key=lambda one: one.document["model"]["method"] != "nerula")
     first = group[0].document
-    main, names = first["task"]["main"], named(group)
+    main, names = first["task"]["main"], _names(group)
     whole = [one for one in group if _is_whole(one.document)]
 
     def name(one: Result) -> str:
         probe = words.probe(one.document["way"]["probe"])
-        model = names[one.document["model"]["fingerprint"]]
-        return probe if len(names) == 1 else f"{model}, {probe}"
+        if len(names) == 1:
+            return probe
+        same_probe = probes == {one.document["way"]["probe"]}
+        return names[_model(one)] if same_probe else f"{names[_model(one)]}, {probe}"
 
-    shown = whole or group
+    probes = {one.document["way"]["probe"] for one in group}
+    shown = _shown(whole, main, many=len(names) > 1) or group
     scale = _scale([one.metrics[main] for one in shown], shown[0].metrics[main]["chance"])
     asked = Asked(
         anchor=anchor,
@@ -148,19 +182,41 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         data=words.data(first["data"]["kind"]),
         document=first,
         main=main,
+        models=len(names),
         answers=[
-            Answer(name(one) if one in whole else f"{name(one)}: {words.way(one.document['way'])}",
-                   one.metrics, scale.place(one.metrics[main]))
+            Answer(
+                name(one) if whole else f"{name(one)}: {words.way(one.document['way'])}",
+                one.metrics,
+                scale.place(one.metrics[main]),
+            )
             for one in shown
         ],
+        all=[Answer(name(one), one.metrics, None) for one in whole or group],
         scale=scale,
-        details=[_detail(name(one), one) for one in whole[:DETAILED]],
-        left=len(whole[DETAILED:]),
+        details=[_detail(name(one), one) for one in shown[:DETAILED]],
+        left=len(whole) - len(shown[:DETAILED]),
         results=group,
-    )  # fmt: skip
-    _few_labels(asked, group, name)
-    _missing_signal(asked, group, name)
+    )
+    compared = {_model(one) for one in shown}, {one.document["way"]["probe"] for one in shown}
+    drawn = [one for one in group
+             if len(names) == 1 or one.document["way"]["probe"] in compared[1]]  # fmt: skip
+    _few_labels(asked, drawn, name)
+    _missing_signal(asked, drawn, name)
     return asked
+
+
+def _shown(whole: list[Result], main: str, *, many: bool) -> list[Result]:
+    """What the first chart shows: all probes of one model, or one probe of many, best first."""
+    if not many:
+        return whole
+    for probe in ONE_PROBE:
+        chosen = [one for one in whole if one.document["way"]["probe"] in (probe, "finetuned")]
+        if {_model(one) for one in chosen} == {_model(one) for one in whole}:
+            break
+    else:
+        chosen = whole
+    sign = 1 if whole and whole[0].metrics[main]["better"] == "lower" else -1
+    return sorted(chosen, key=lambda one: sign * (one.metrics[main]["value"] or 0))
 
 
 def _is_whole(document: Mapping[str, Any]) -> bool:
@@ -241,7 +297,7 @@ def _scattered(name: str, result: Result) -> Figure:
     step = -(-len(truth) // POINTS)
     points = list(zip(truth[::step], said[::step], strict=True))
     unit = (result.document["task"]["answers"] or ["value"])[0]
-    x, y = axis(truth, f"true {unit}"), axis(said, f"said {unit}")
+    x, y = (axis([*truth, *said], f"{what} {unit}") for what in ("true", "said"))
     some = f" Every {step}th recording is drawn." if step > 1 else ""
     return Figure(
         "Said and true",
@@ -269,7 +325,7 @@ def _few_labels(asked: Asked, group: list[Result], name: Callable[[Result], str]
         f"{f' (mean of up to {draws} draws)' if draws > 1 else ''}. A flat curve means that few "
         "labels do; whiskers are 95 % intervals.",
     )
-    asked.labels_key = key(list(shown))
+    asked.labels_key = key(list(shown)) if len(shown) > 1 else ""
 
 
 def _missing_signal(asked: Asked, group: list[Result], name: Callable[[Result], str]) -> None:
@@ -317,7 +373,10 @@ def _by_name(
 
 
 def _curves(
-    asked: Asked, ways: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]], x: Axis, title: str
+    asked: Asked,
+    ways: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]],
+    x: Axis,
+    title: str,
 ) -> Markup:
     series = []
     values: list[float] = []

@@ -65,7 +65,7 @@ def data_card(store: Store) -> DataCard:
         "Signal": f"{', '.join(held.leads)} at {held.rate:g} Hz in {held.unit}"
         + (f", {held.band[0]:g} to {held.band[1]:g} Hz" if held.band else ", unfiltered"),
         "Length": _spread(seconds, "s"),
-        "Measured": f"{100 * float(valid.mean()):.1f} % of all samples; the rest is marked missing",
+        "Measured": f"{100 * float(valid.mean()):.1f} % of all samples; the rest is missing",
         "Sex": ", ".join(f"{name or 'not known'} {n:,}" for name, n in sex.most_common()),
         "Age": f"{_spread(known, 'years')}, median {np.median(known):.0f}, "
         f"not known of {len(age) - len(known):,}" if len(known) else "not known",
@@ -111,7 +111,7 @@ def model_card(name: str, folder: Path) -> ModelCard:
         "Steps": number(training.get("steps"), 9),
         "Time": f"{training['seconds'] / 60:.0f} minutes" if training.get("seconds") else None,
         "Machine": machine.get("name"),
-        "Collapsed": {True: "YES", False: "no"}.get(training.get("collapsed")),  # type: ignore[arg-type]
+        "Collapsed": {"True": "yes", "False": "no"}.get(str(training.get("collapsed"))),
         "Command": training.get("command"),
     }
     return ModelCard(
@@ -141,4 +141,3 @@ def _bars(counted: list[tuple[str, int]]) -> list[Bar]:
 
 def _written(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-

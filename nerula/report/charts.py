@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 38
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 38
 MARKS = ("circle", "triangle", "square", "diamond", "cross", "circle")
 
 
@@ -36,7 +36,7 @@ class Axis:
     high: float
     ticks: Sequence[float]
     label: str
-    words: Callable[[float], str] = lambda value: number(value)
+    words: Callable[[float], str] = lambda value: number(value)  # noqa: PLW0108 - defined below
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
@@ -55,7 +55,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if size >= 1000:
         text = f"{value:,.0f}"
     elif 0 < size < 0.001:
-        text = f"{value:.1e}"
+        text = f"{value:.2g}"
     else:
         text = f"{value:.{digits}g}"
     return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
@@ -93,7 +93,12 @@ def percent(value: float) -> str:
 
 
 def lines(
-    series: Sequence[Series], x: Axis, y: Axis, title: str, *, level: tuple[float, str] | None = None
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    title: str,
+    *,
+    level: tuple[float, str] | None = None,
 ) -> Markup:
     """Lines over an axis; `level` is a dashed horizontal line, such as guessing."""
     parts = [_frame(x, y)]
@@ -101,7 +106,9 @@ def lines(
         at = _up(y, level[0])
         parts.append(_tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="level"))
         # above the line where there is room, else below
-        parts.append(_text(WIDTH - RIGHT - 3, at - 5 if at > TOP + 16 else at + 13, level[1], "end"))
+        parts.append(
+            _text(WIDTH - RIGHT - 3, at - 5 if at > TOP + 16 else at + 13, level[1], "end")
+        )
     for place, one in enumerate(series):
         parts.append(_line(one, one.colour or place % 6 + 1, x, y))
     return _svg(parts, title, _told(series, x))
@@ -115,7 +122,9 @@ def scatter(points: Sequence[tuple[float, float]], x: Axis, y: Axis, title: str)
         _tag("line", x1=_across(x, low), y1=_up(y, low), x2=_across(x, high), y2=_up(y, high),
              class_="level"),
     ]  # fmt: skip
-    parts += [_tag("circle", cx=_across(x, a), cy=_up(y, b), r=2.4, class_="dot c1") for a, b in points]
+    parts += [
+        _tag("circle", cx=_across(x, a), cy=_up(y, b), r=2.4, class_="dot c1") for a, b in points
+    ]
     return _svg(parts, title, f"{len(points)} points")
 
 
@@ -192,8 +201,9 @@ def _mark(colour: int, x: float, y: float, inner: Markup) -> Markup:
         case "diamond":
             corners = ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0))
         case _:
-            corners = ((-1, -0.4), (-0.4, -0.4), (-0.4, -1), (0.4, -1), (0.4, -0.4), (1, -0.4),
-                       (1, 0.4), (0.4, 0.4), (0.4, 1), (-0.4, 1), (-0.4, 0.4), (-1, 0.4))  # fmt: skip
+            t = 0.4  # half as thick as an arm
+            corners = ((-1, -t), (-t, -t), (-t, -1), (t, -1), (t, -t), (1, -t),
+                       (1, t), (t, t), (t, 1), (-t, 1), (-t, t), (-1, t))  # fmt: skip
     path = " ".join(f"{x + r * a:.1f},{y + r * b:.1f}" for a, b in corners)
     return _tag("polygon", inner, points=path, class_=f"mark c{colour}")
 
@@ -205,7 +215,9 @@ def key(names: Sequence[str]) -> Markup:
         colour = place % 6 + 1
         stroke = _tag("line", x1=1, x2=27, y1=7, y2=7, class_=f"line c{colour} d{colour}")
         mark = _mark(colour, 14, 7, Markup(""))
-        drawn = Markup('<svg viewBox="0 0 28 14" width="28" height="14" aria-hidden="true">{}{}</svg>')
+        drawn = Markup(
+            '<svg viewBox="0 0 28 14" width="28" height="14" aria-hidden="true">{}{}</svg>'
+        )
         items.append(Markup("<li>{}{}</li>").format(drawn.format(stroke, mark), name))
     return Markup('<ul class="key">{}</ul>').format(Markup("").join(items))
 
@@ -240,21 +252,23 @@ def _up(axis: Axis, value: float) -> float:
 
 def _svg(parts: Sequence[Markup], title: str, told: str) -> Markup:
     # title and desc are what a screen reader says of it
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>{}</svg>'
-    ).format(WIDTH, HEIGHT, title, told, Markup("").join(parts))
+    words = Markup("<title>{}</title><desc>{}</desc>").format(title, told)
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img">{}{}</svg>').format(
+        WIDTH, HEIGHT, words, Markup("").join(parts)
+    )
 
 
 def _tag(name: str, inner: Markup | None = None, **attributes: float | str) -> Markup:
     written = Markup(" ").join(
         Markup('{}="{}"').format(
-            key.rstrip("_"), f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
+            key.rstrip("_"),
+            f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value,
         )
         for key, value in attributes.items()
     )
     if inner is None:
-        return Markup("<{} {}/>").format(Markup(name), written)
-    return Markup("<{0} {1}>{2}</{0}>").format(Markup(name), written, inner)
+        return Markup("<{} {}/>").format(name, written)
+    return Markup("<{0} {1}>{2}</{0}>").format(name, written, inner)
 
 
 def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> Markup:
@@ -277,6 +291,6 @@ def _told(series: Sequence[Series], x: Axis) -> str:
 
 
 def _round_step(rough: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
+    """About as much: 1, 2 or 5 times a power of ten."""
     size = 10.0 ** math.floor(math.log10(rough))
-    return next(step * size for step in (1, 2, 5, 10) if step * size >= rough * 0.999)
+    return next(step * size for step in (1, 2, 5, 10) if step * size >= rough * 0.8)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nerula.report import words
-from nerula.report.answers import Answer, Asked, named
+from nerula.report.answers import Answer, Asked
 from nerula.report.charts import fixed, percent
 from nerula.report.pictures import Filling
 from nerula.report.training import Trained
 
+FIRST = 3
+"""Trainings that are told of at the top."""
 FEW = 300
 """Tested recordings below which intervals are wide."""
 
@@ -94,9 +96,9 @@ def few_labels(asked: Asked) -> str:
     before = fixed(best.metrics[asked.main]["value"])
     full = _counterpart(asked, best.document)
     return (
-        f"{asked.title} with {percent(least)} of the labels: {asked.metric} {before} by "
-        f"{_plain(words.probe(best.document['way']['probe']))}"
-        + (f", {full} with all." if full else ".")
+        f"With {percent(least)} of the labels: {asked.metric} {before}"
+        + (f", instead of {full} with all" if full else "")
+        + f" ({_plain(words.probe(best.document['way']['probe']))})."
     )
 
 
@@ -108,18 +110,18 @@ def missing(asked: Asked) -> str:
     gap = gaps[len(gaps) // 2]
     first = next(one for one in asked.results if one.document["way"]["gap"] == gap)
     probe = first.document["way"]["probe"], first.document["model"]["fingerprint"]
-    said = [
-        f"{fixed(one.metrics[asked.main]['value'])} "
-        f"{words.FILLINGS[one.document['way']['filling']]}"
+    same = {
+        one.document["way"]["filling"]: fixed(one.metrics[asked.main]["value"])
         for one in asked.results
         if one.document["way"]["gap"] == gap
         and (one.document["way"]["probe"], one.document["model"]["fingerprint"]) == probe
-    ]
+    }
+    said = [f"{same[filling]} {how}" for filling, how in words.FILLINGS.items() if filling in same]
     full = _counterpart(asked, first.document)
-    whole = f" instead of {full}" if full else ""
+    whole = f", instead of {full}" if full else ""
     return (
-        f"{asked.title} with {percent(gap)} of the signal missing: {asked.metric} "
-        f"{words.listed(said)}{whole}."
+        f"With {percent(gap)} of the signal missing: {asked.metric} {words.listed(said)}{whole} "
+        f"({_plain(words.probe(probe[0]))})."
     )
 
 
@@ -127,50 +129,58 @@ def _counterpart(asked: Asked, document: Mapping[str, Any]) -> str:
     """The same model and probe with all labels and whole recordings."""
     for one in asked.results:
         held = one.document
-        same = held["model"]["fingerprint"] == document["model"]["fingerprint"]
-        way = held["way"]
-        if same and way["probe"] == document["way"]["probe"] and way["labels"] == 1:
-            if not way["gap"]:
-                return fixed(one.metrics[asked.main]["value"])
+        way, model = held["way"], held["model"]["fingerprint"]
+        same = (model, way["probe"]) == (
+            document["model"]["fingerprint"],
+            document["way"]["probe"],
+        )
+        if same and way["labels"] == 1 and not way["gap"]:
+            return fixed(one.metrics[asked.main]["value"])
     return ""
 
 
-def also(
-    asked: Sequence[Asked], runs: Sequence[Trained], fillings: Sequence[Filling]
-) -> list[str]:
+def also(runs: Sequence[Trained], fillings: Sequence[Filling]) -> list[str]:
     """Sentences beside the tasks'."""
-    said = [f"{run.method} ({run.name}): {run.summary}" for run in runs]
-    for one in fillings:
-        said.append(
-            f"{one.model} fills hidden stretches of {one.judged} recordings"
-            f"{' that it was not trained on' if one.unseen else ''} with a mean error of "
-            f"{1000 * one.error:.0f} µV; straight lines make {1000 * one.lines:.0f} µV."
-        )
-    said += filter(None, (few_labels(one) for one in asked))
-    said += filter(None, (missing(one) for one in asked))
+    said = [f"Training of {run.name}: {run.summary}" for run in runs[:FIRST]]
+    if len(runs) > FIRST:
+        said.append(f"{len(runs) - FIRST} more trainings are below.")
+    said += [
+        f"{one.model} fills hidden stretches of {one.judged} recordings"
+        f"{' that it was not trained on' if one.unseen else ''} with a mean error of "
+        f"{1000 * one.error:.0f} µV; straight lines make {1000 * one.lines:.0f} µV."
+        for one in fillings
+    ]
     return said
 
 
-def cautions(asked: Sequence[Asked], runs: Sequence[Trained], left_out: Sequence[str]) -> list[str]:
+def cautions(
+    asked: Sequence[Asked], runs: Sequence[Trained], left_out: Sequence[str]
+) -> list[str]:
     """What a reader must know before believing anything."""
-    said = [f"The training {run.name} collapsed: its embeddings of different recordings are "
-            "nearly the same, and nothing below about it means much." for run in runs
-            if run.collapsed]  # fmt: skip
-    documents = [one.document for task in asked for one in task.results]
-    unverified = {named(task.results)[one.document["model"]["fingerprint"]]
-                  for task in asked for one in task.results
+    said = [
+        f"The training {run.name} collapsed: its embeddings of different recordings are nearly "
+        "the same, and nothing below about it means much."
+        for run in runs
+        if run.collapsed
+    ]
+    results = [one for task in asked for one in task.results]
+    unverified = {one.document["model"]["method"] for one in results
                   if one.document["provenance"]["status"] != "checked"}  # fmt: skip
     if unverified:
-        said.append(f"Nobody knows what {words.listed(sorted(unverified))} was trained on: it may "
-                    "have seen the recordings that it is judged by.")  # fmt: skip
-    few = {task.title: task.document["data"]["tested"] for task in asked
-           if task.document["data"]["tested"] < FEW}  # fmt: skip
+        said.append(
+            f"Nobody knows what {words.listed(sorted(unverified))} was trained on: it may have "
+            "seen the recordings that it is judged by."
+        )
+    counts = [task.document["data"]["tested"] for task in asked]
+    few = sorted({count for count in counts if count < FEW})
     if few:
-        counts = f"{min(few.values()):,}" + (f" to {max(few.values()):,}"
-                                              if len(set(few.values())) > 1 else "")  # fmt: skip
-        said.append(f"{words.listed(list(few))}: only {counts} recordings were tested, so "
-                    "differences between probes mean little, and neither do subgroups.")  # fmt: skip
-    if any(document["data"]["kind"] == "sample" for document in documents):
+        tested = f"{few[0]:,} to {few[-1]:,}" if len(few) > 1 else f"{few[0]:,}"
+        which = "" if len(few) == len(set(counts)) else " in some tasks"
+        said.append(
+            f"Only {tested} recordings were tested{which}: intervals are wide, and differences "
+            "between probes or subgroups mean little."
+        )
+    if any(one.document["data"]["kind"] == "sample" for one in results):
         said.append("The bundled sample is a first look, not a benchmark.")
     return [*said, *(f"Left out: {one}" for one in left_out)]
 

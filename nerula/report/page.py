@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import __version__
+from nerula.report import words
 from nerula.report.answers import Asked
 from nerula.report.cards import DataCard, ModelCard
 from nerula.report.headlines import Headline
 from nerula.report.pictures import Filling, Map, Shown
+from nerula.report.tables import Compared
 from nerula.report.training import Trained
 
 FOLDER = Path(__file__).parent / "page"
@@ -33,6 +35,7 @@ class Content:
     headlines: list[Headline] = field(default_factory=list)
     also: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
+    comparisons: list[Compared] = field(default_factory=list)
     tasks: list[Asked] = field(default_factory=list)
     runs: list[Trained] = field(default_factory=list)
     recordings: Shown | None = None
@@ -50,7 +53,7 @@ def render(content: Content) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from nerula.report import charts, words
+    from nerula.report import charts
 
     environment = Environment(
         loader=FileSystemLoader(FOLDER, encoding="utf-8"),
@@ -69,7 +72,7 @@ def render(content: Content) -> str:
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704
         script=script,
         digest=digest,
-        today=date.today(),  # noqa: DTZ011 - the reader's own day
+        today=date.today(),
         version=__version__,
     )
 
@@ -106,6 +109,7 @@ def _recordings(held: Shown) -> dict[str, Any]:
         "folds": held.fold,
         "labels": [[place[label] for label in labels] for labels in held.labels],
         "labelNames": names,
+        "labelWords": [words.STATEMENTS.get(name, "") for name in names],
     }
 
 

@@ -173,7 +173,7 @@ def _trained(model: "Model", recordings: Shown) -> list[bool | None]:
     return [None if fold is None else fold in folds for fold in recordings.fold]
 
 
-def filling(name: str, model: "Model", store: Store, recordings: Shown) -> Filling | None:
+def filling(name: str, model: "Model", recordings: Shown) -> Filling | None:
     """Hide bursts of recordings and fill them; None where the model cannot."""
     from nerula.method import Method
 

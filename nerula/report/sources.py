@@ -1,18 +1,20 @@
 """Sources: what the paths of `nerula report` hold, recognised by what lies in them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nerula.errors import NerulaError, UsageError
+from nerula.report import tables
+from nerula.report.tables import COMPARISON, OTHER_SEED, Compared
 from nerula.results import FORMAT, Result
 from nerula.run import CONFIG, METRICS, MODEL
 from nerula.schema import TENSORS
 from nerula.store import INDEX
 
-DEPTH = 4
+DEPTH = 6
 """How many folders deep things are looked for."""
 _LARGEST = 1 << 24
 _NEEDED = {"task", "model", "provenance", "data", "way", "windows", "fits", "metrics", "command"}
@@ -29,11 +31,10 @@ class Sources:
     caches: list[Path] = field(default_factory=list)
     """Where `nerula probe` keeps embeddings."""
     results: list[Result] = field(default_factory=list)
+    tables: list[Compared] = field(default_factory=list)
+    """Of `nerula compare`, a folder's at a time."""
     left_out: list[str] = field(default_factory=list)
     """What was found and not shown, with the reason."""
-
-    def __bool__(self) -> bool:
-        return bool(self.runs or self.models or self.stores or self.results)
 
 
 def find(paths: Iterable[Path]) -> Sources:
@@ -54,16 +55,21 @@ def find(paths: Iterable[Path]) -> Sources:
 
 
 def _size(found: Sources) -> int:
-    kinds = (found.runs, found.models, found.stores, found.results)
+    kinds = (found.runs, found.models, found.stores, found.results, found.tables)
     return sum(len(one) for one in kinds)
 
 
 def _look(path: Path, found: Sources) -> None:
     """Recognise a path, or what lies in it."""
     if path.is_file():
-        _add_result(path, found)
+        _add_result(path, found, {})
         return
+    titles: dict[Path, str] = {}
     for folder in _walk(path, DEPTH):
+        if (folder / COMPARISON).is_file():
+            compared = tables.read(folder)
+            found.tables.append(compared)
+            titles |= compared.titles
         if (folder / INDEX).is_file():
             _add(found.stores, folder)
         elif _is_model(folder):
@@ -76,7 +82,7 @@ def _look(path: Path, found: Sources) -> None:
             _add(found.caches, folder)
         for document in sorted(folder.glob("*.json")):
             if document.with_suffix(".npz").is_file():
-                _add_result(document, found)
+                _add_result(document, found, titles)
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -97,9 +103,13 @@ def _add(folders: list[Path], folder: Path) -> None:
         folders.append(folder)
 
 
-def _add_result(path: Path, found: Sources) -> None:
-    """Read a result; one that is damaged is left out by name, and the rest is shown."""
-    if not _says_result(path):
+def _add_result(path: Path, found: Sources, titles: Mapping[Path, str]) -> None:
+    """Read a result; one that is damaged is left out by name, and the rest is shown.
+
+    Of several seeds of a comparison the first stands for all; its tables have their mean.
+    """
+    title = titles.get(path)
+    if title == OTHER_SEED or not _says_result(path):
         return
     try:
         result = Result.read(path)
@@ -108,6 +118,8 @@ def _add_result(path: Path, found: Sources) -> None:
     except NerulaError as error:
         found.left_out.append(str(error))
         return
+    if title:
+        result.document["model"]["title"] = title
     if all(result.document != other.document for other in found.results):
         found.results.append(result)
 

@@ -12,10 +12,12 @@ from nerula.errors import NerulaError
 from nerula.report.charts import Axis, Series, axis, lines, number, smooth
 from nerula.run import CONFIG, METRICS, STATE, read_json
 
-POINTS = 400
+POINTS = 240
 """Points that a curve is drawn with, however long the run was."""
-_NOT_PARTS = {"step", "epoch", "lr", "loss", "norm", "recordings_per_second", "collapsed"}
-_NOT_PARTS |= {"embedding_rank", "embedding_spread"}
+MAIN = ("loss", "recon", "align", "embedding_rank", "lr")
+"""Curves that are always shown, beside parts that only a method knows."""
+MORE = ("embedding_spread", "rank", "spread", "norm", "recordings_per_second")
+"""Curves that only matter when something is wrong."""
 
 CAPTIONS = {
     "loss": "Should fall quickly, then slowly. The thin line is every step, the thick one their "
@@ -28,6 +30,8 @@ CAPTIONS = {
     "norm": "The length of the gradient. Single peaks are harmless; a lasting rise is not.",
     "recordings_per_second": "How fast the machine was; other programs on it make dents.",
     "align": "How much two views of one recording disagree; \N{MINUS SIGN}1 is perfect agreement.",
+    "rank": "The same within each batch, of what the loss compares.",
+    "spread": "The same within each batch, of what the loss compares.",
     "recon": "The error on hidden samples. It should fall: this is what fills gaps.",
 }
 TITLES = {
@@ -37,6 +41,8 @@ TITLES = {
     "lr": "Learning rate",
     "norm": "Gradient norm",
     "recordings_per_second": "Recordings per second",
+    "rank": "Effective rank within a batch",
+    "spread": "Spread within a batch",
     "align": "Part of the loss: alignment",
     "recon": "Part of the loss: reconstruction",
 }
@@ -66,20 +72,22 @@ class Trained:
     facts: dict[str, str]
 
 
-def read(folder: Path) -> Trained:
-    """Read the records of a run."""
+def read(folder: Path) -> Trained | None:
+    """Read the records of a run; None where nothing was trained."""
     config = read_json(folder / CONFIG)
     state = read_json(folder / STATE) if (folder / STATE).exists() else {}
     series = _series(folder / METRICS)
     if not series:
-        raise NerulaError(f"{folder / METRICS} holds no step yet.")
-    parts = [name for name in series if name not in _NOT_PARTS]
+        return None
+    own = [name for name in series if name not in (*MAIN, *MORE, "epoch")]
     steps, done = int(state.get("steps") or 0), int(series["loss"][-1][0])
     options = config.get("options") or {}
-    first = [name for name in ("loss", *parts, "embedding_rank", "lr") if name in series]
-    rest = [name for name in ("embedding_spread", "norm", "recordings_per_second") if name in series]
+    first = [name for name in (*MAIN[:3], *own, *MAIN[3:]) if name in series]
+    rest = [name for name in MORE if name in series]
     return Trained(
-        name=folder.name,
+        name=f"{folder.parent.name} {folder.name}"
+        if folder.name.startswith("seed-")
+        else folder.name,
         method=str(config.get("method")),
         collapsed=bool(state.get("collapsed")),
         summary=_summary(state, options, series, done, steps),

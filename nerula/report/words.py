@@ -31,7 +31,7 @@ PROBES = {
     "finetuned": "Fine-tuned network",
 }
 DATA = {
-    "sample": "bundled sample of PTB-XL",
+    "sample": "the bundled sample of PTB-XL",
     "ptbxl100": "PTB-XL",
     "ptbxl500": "PTB-XL",
     "challenge2017": "PhysioNet/CinC Challenge 2017",
@@ -43,6 +43,32 @@ FILLINGS = {
     "zeros": "taken for zeros",
     "lines": "joined by straight lines",
 }
+STATEMENTS = {
+    "NORM": "normal ECG", "SR": "sinus rhythm", "AFIB": "atrial fibrillation",
+    "AFLT": "atrial flutter", "STACH": "sinus tachycardia", "SBRAD": "sinus bradycardia",
+    "SARRH": "sinus arrhythmia", "PACE": "pacemaker", "SVTAC": "supraventricular tachycardia",
+    "SVARR": "supraventricular arrhythmia", "PSVT": "paroxysmal supraventricular tachycardia",
+    "BIGU": "bigeminy", "TRIGU": "trigeminy", "PVC": "ventricular extrasystoles",
+    "PAC": "atrial extrasystoles", "CLBBB": "complete left bundle branch block",
+    "CRBBB": "complete right bundle branch block", "ILBBB": "incomplete left bundle branch block",
+    "IRBBB": "incomplete right bundle branch block", "LAFB": "left anterior fascicular block",
+    "LPFB": "left posterior fascicular block", "IVCD": "intraventricular conduction delay",
+    "1AVB": "first degree AV block", "2AVB": "second degree AV block",
+    "3AVB": "third degree AV block", "WPW": "Wolff-Parkinson-White",
+    "LVH": "left ventricular hypertrophy", "RVH": "right ventricular hypertrophy",
+    "LAO/LAE": "left atrial enlargement", "RAO/RAE": "right atrial enlargement",
+    "IMI": "inferior infarction", "AMI": "anterior infarction", "LMI": "lateral infarction",
+    "ASMI": "anteroseptal infarction", "ALMI": "anterolateral infarction",
+    "ILMI": "inferolateral infarction", "PMI": "posterior infarction",
+    "ISC_": "ischaemic ST-T changes", "NDT": "unspecific T changes",
+    "NST_": "unspecific ST changes", "STD_": "ST depression", "STE_": "ST elevation",
+    "INVT": "inverted T waves", "LOWT": "low T waves", "NT_": "unspecific T changes",
+    "ABQRS": "abnormal QRS", "QWAVE": "Q waves", "LPR": "long PR interval",
+    "LNGQT": "long QT interval", "DIG": "digitalis effect", "HVOLT": "high QRS voltage",
+    "LVOLT": "low QRS voltage", "VCLVH": "voltage criteria of left ventricular hypertrophy",
+    "N": "normal", "A": "atrial fibrillation", "O": "other rhythm", "~": "too noisy",
+}  # fmt: skip
+"""Codes of PTB-XL and of the Challenge 2017 in words, as far as they are common."""
 
 
 def metric(name: str) -> str:
@@ -73,6 +99,15 @@ def way(held: Mapping[str, Any]) -> str:
     if held["gap"]:
         said.append(f"{percent(held['gap'])} missing, {FILLINGS[held['filling']]}")
     return ", ".join(said)
+
+
+def group(by: str, name: str) -> str:
+    """A subgroup, such as "40 to 59 years" or "female"."""
+    if by != "age":
+        return name
+    return f"{name.replace('-', ' to ').replace(' and over', '')} years" + (
+        " and over" if name.endswith("over") else ""
+    )
 
 
 def listed(items: list[str]) -> str:

@@ -68,8 +68,9 @@
     const seconds = Math.max(...lines.map((one) => one.y.length)) / rate;
     const count = Math.max(1, Math.ceil((seconds * 25 + PULSE) * LEAST / width));
     const each = Math.ceil(seconds / count), span = each * 25 + PULSE;
-    const [low, high] = range(lines), tall = (high - low) * 10;
-    const scale = Math.min(SCREEN, width / span);
+    let [low, high] = range(lines);
+    high = Math.max(high, 1.2); low = Math.min(low, -0.3); // room for the pulse
+    const tall = (high - low) * 10, scale = Math.min(1.15 * SCREEN, width / span);
     const shown = Math.max(span, width / scale);
     const svg = make("svg:svg", { viewBox: `0 0 ${shown} ${tall * count}`, width: shown * scale,
       height: tall * count * scale, role: "img" });
@@ -78,8 +79,7 @@
     for (let row = 0; row < count; row++) {
       const g = make("svg:g", { transform: `translate(0 ${row * tall})` });
       const from = Math.round(row * each * rate), to = Math.round((row + 1) * each * rate);
-      const foot = (high - Math.max(low, Math.min(0, high - 1))) * 10;
-      g.append(make("svg:path", { class: "trace", d: `M1 ${foot}h1v-10h4v10h1` }));
+      g.append(make("svg:path", { class: "trace", d: `M1 ${high * 10}h1v-10h4v10h1` }));
       for (const one of lines) {
         const end = Math.min(to + 1, one.y.length);
         if (one.bands) for (let i = from; i < end; i++) if (one.y[i] === one.y[i]) {
@@ -125,9 +125,9 @@
     });
   };
   const words = (i) => {
-    const found = held.labels[i].map((l) => held.labelNames[l]);
+    const found = held.labels[i].map((l) => held.labelWords[l] || held.labelNames[l]);
     const age = held.ages[i], sex = held.sexes[i];
-    const person = [sex, age === null ? null : `${Math.round(age)}${age >= 90 && held.names.length ? "" : ""} years`].filter(Boolean).join(", ");
+    const person = [sex, age === null ? null : `${Math.round(age)} years`].filter(Boolean).join(", ");
     const fold = held.folds[i] === null ? null : `fold ${held.folds[i]}`;
     const seen = { true: "trained on", false: "never trained on" }[data.maps[view.map].trained[i]];
     return { name: held.names[i], labels: found.join(", "), facts: [person, fold, seen].filter(Boolean).join(" · ") };
@@ -262,6 +262,10 @@
       svg.append(make("svg:path", { d, fill }));
       return svg;
     };
+    const hint = (name) => {
+      const said = held.labelWords[held.labelNames.indexOf(name)];
+      return said ? { title: said } : {};
+    };
     const legend = () => {
       const chips = $("chips"), about = $("about-colours");
       chips.replaceChildren();
@@ -275,7 +279,7 @@
       const { names, of } = classes();
       const entry = (c, name, count, pressed, toggle) => {
         const item = make("li"), button = make(toggle ? "button" : "span", toggle ? { type: "button", "aria-pressed": pressed } : {});
-        button.append(swatch(c < 0 ? 0 : c, c < 0 ? colour("--rest") : colour(`--c${c % KINDS + 1}`)), make("span", {}, name), make("span", { class: "n" }, count.toLocaleString("en")));
+        button.append(swatch(c < 0 ? 0 : c, c < 0 ? colour("--rest") : colour(`--c${c % KINDS + 1}`)), make("span", hint(name), name), make("span", { class: "n" }, count.toLocaleString("en")));
         if (!toggle) button.style.cssText = "display:flex;gap:.5rem;align-items:center";
         if (toggle) button.addEventListener("click", () => { toggle(); legend(); paint(); [...chips.querySelectorAll("button")].find((b) => b.dataset.name === name)?.focus(); });
         button.dataset.name = name;
@@ -344,12 +348,12 @@
     return `rgb(${p.map((v, i) => Math.round(v + (q[i] - v) * Math.max(0, Math.min(1, s)))).join(",")})`;
   };
   const strip = (host, y, rate) => { // a band across the page: as much of the recording as fits
-    const scale = 3.2, width = host.clientWidth / scale, seconds = y.length / rate;
+    const seconds = y.length / rate, scale = Math.max(3.2, host.clientWidth / (seconds * 25));
+    const width = host.clientWidth / scale;
     const [low, high] = range([{ y }]), tall = (high - low) * 10;
     const svg = make("svg:svg", { viewBox: `0 0 ${width} ${tall}`, width: host.clientWidth, height: tall * scale });
     grid(svg, width, tall);
-    const x0 = Math.max(0, (width - seconds * 25) / 2), end = Math.min(y.length, Math.ceil(width / 25 * rate));
-    svg.append(make("svg:path", { class: "trace", d: path(y, rate, 0, end, x0, high) }));
+    svg.append(make("svg:path", { class: "trace", d: path(y, rate, 0, Math.min(y.length, Math.ceil(width / 25 * rate)), 0, high) }));
     host.replaceChildren(svg);
   };
 
@@ -362,5 +366,11 @@
     clearTimeout(waiting);
     waiting = setTimeout(redraw, 120);
   });
+  const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+  const seen = new IntersectionObserver((entries) => entries.forEach((one) => {
+    if (!one.isIntersecting) return;
+    links.forEach((a, id) => (id === one.target.id ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current")));
+  }), { rootMargin: "-20% 0px -75%" });
+  document.querySelectorAll("section").forEach((one) => seen.observe(one));
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
 })();
