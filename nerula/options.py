@@ -32,7 +32,8 @@ class Options:
     clip: largest norm of the gradient; 0 does not clip.
     seed: of the first weights, the order, the crops, the masks.
     folds: which folds to train on, such as 1-8, 1,3 or all; recordings without a fold are taken.
-    window: seconds per window; a random crop of longer recordings, shorter ones are padded.
+    window: seconds of a recording that a method sees, all its segments together; a random crop of
+        longer ones, shorter ones are padded.
     leads: which of the store's leads, such as II or I,V2; all of them where it is empty.
     precision: bf16 computes matrix products in bfloat16, fp32 everything in float32; auto takes
         bf16 where the processor has instructions for it.

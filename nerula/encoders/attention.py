@@ -89,8 +89,9 @@ def _turned(qkv: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return turned
 
 
-def _halves(x: Tensor, half: int) -> tuple[Tensor, ...]:
-    return x.unflatten(-1, (-1, 2, half)).unbind(-2)
+def _halves(x: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    pairs = x.view(*x.shape[:-1], -1, 2, half)
+    return pairs[..., 0, :], pairs[..., 1, :]
 
 
 def full_attention(qkv: Tensor, label: Tensor, heads: int) -> Tensor:
