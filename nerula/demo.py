@@ -18,7 +18,7 @@ HIDDEN = ((1.2, 1.45), (2.9, 3.2), (4.6, 4.9), (6.4, 6.8), (8.3, 8.6))
 
 
 def demo(folder: Path = Path("nerula-demo"), *, epochs: int = 8, jobs: int = 2) -> int:
-    """Check, prepare, draw, train, embed and fill gaps, on 1,200 real recordings.
+    """Check, prepare, train, embed, fill gaps, ask and report, on 1,200 real recordings.
 
     Everything it makes lies in one folder. Started again, it continues or only shows the results.
 
@@ -49,6 +49,7 @@ def demo(folder: Path = Path("nerula-demo"), *, epochs: int = 8, jobs: int = 2) 
     prepare(source, place, leads="II", jobs=jobs)
     made = [_draw(place, folder)]
     made += _learn(console, place, folder, epochs)
+    made.append(_tell(console, place, folder))
 
     console.print(f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] Look at")
     for path in made:
@@ -83,6 +84,21 @@ def _learn(console: Console, place: Path, folder: Path, epochs: int) -> list[Pat
         _map(store, out, folder),
         _fill(store, model, folder),
     ]
+
+
+def _tell(console: Console, place: Path, folder: Path) -> Path:
+    """Ask the embeddings two questions, and put everything on one page."""
+    from nerula.probe import probe
+    from nerula.report import report
+
+    run, out, page = folder / "run", folder / "probed", folder / "report.html"
+    for task, kind in (("sex", "logistic"), ("age", "ridge")):
+        command = f"nerula probe {run} {task} {place} --probes {kind} --out {out}"
+        _say(console, 6, f"What do they know of {task}?", command)
+        probe(str(run), task, place, probes=kind, out=out)
+    _say(console, 7, "Everything on one page", f"nerula report {folder} --out {page}")
+    report(folder, out=page, title="Nerula: the demo")
+    return page
 
 
 def _say(console: Console, number: int, what: str, command: str) -> None:

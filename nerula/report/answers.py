@@ -123,7 +123,7 @@ class Asked:
         if self.document["task"]["kind"] == "identity":
             return None
         fits = (fit for one in self.results for fit in one.document["fits"])
-        return sum(fit["shared_subjects"] + fit["shared_signals"] for fit in fits)
+        return sum(int(fit["shared_subjects"] + fit["shared_signals"]) for fit in fits)
 
     @property
     def provenance(self) -> list[tuple[str, str]]:

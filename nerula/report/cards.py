@@ -86,7 +86,8 @@ def attribution(kind: str) -> str:
     publication = PUBLICATIONS.get(_PUBLISHED.get(kind, kind))
     if publication is None:
         return ""
-    return f"{publication.title.partition(':')[0]}, {publication.cite}. Licence: {publication.licence}."
+    title, *_ = publication.title.partition(":")
+    return f"{title}, {publication.cite}. Licence: {publication.licence}."
 
 
 def model_card(name: str, folder: Path) -> ModelCard:

@@ -190,6 +190,7 @@ def _line(one: Series, colour: int, x: Axis, y: Axis) -> Markup:
 def _mark(colour: int, x: float, y: float, inner: Markup) -> Markup:
     """A colour has its own shape, for whom colours look alike."""
     r = 4.0
+    corners: tuple[tuple[float, float], ...]
     match MARKS[(colour - 1) % len(MARKS)]:
         case "circle":
             return _tag("circle", inner, cx=x, cy=y, r=r, class_=f"mark c{colour}")

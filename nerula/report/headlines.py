@@ -10,6 +10,8 @@ from nerula.report.charts import fixed, percent
 from nerula.report.pictures import Filling
 from nerula.report.training import Trained
 
+LEADING = 3
+"""Of many models those that are named first."""
 FIRST = 3
 """Trainings that are told of at the top."""
 FEW = 300
@@ -32,49 +34,62 @@ class Headline:
 
 def headline(asked: Asked) -> Headline:
     """What a task's results come to."""
+    better, chance = asked.document["metrics"][asked.main]["better"], asked.chance
     found = [one for one in asked.answers if one.metrics[asked.main]["value"] is not None]
-    better = asked.document["metrics"][asked.main]["better"]
-    chance = asked.chance
-    ordered = sorted(found, key=lambda one: one.metrics[asked.main]["value"],
-                     reverse=better == "higher")  # fmt: skip
-    values = [one.metrics[asked.main]["value"] for one in ordered]
-    figure = fixed(values[0]) if values else "–"
-    if len(values) > 1 and fixed(values[0]) != fixed(values[-1]):
-        low, high = sorted((values[0], values[-1]))
-        figure = f"{_short(low)}\N{EN DASH}{_short(high)}"
+    ordered = sorted(
+        found, key=lambda one: one.metrics[asked.main]["value"], reverse=better == "higher"
+    )
     above = [one for one in ordered if _beats(one.metrics[asked.main], chance, better)]
+    many = asked.models > 1
     return Headline(
         anchor=asked.anchor,
         title=asked.title,
-        figure=figure,
-        metric=asked.metric,
+        figure=_figure([one.metrics[asked.main]["value"] for one in ordered], many=many),
+        metric=f"{asked.metric}{f' of {ordered[0].name}' if many and ordered else ''}",
         sentence=_sentence(asked, ordered, chance),
-        verdict=_verdict(ordered, above, chance),
-        sound=len(above) == len(ordered) > 0,
+        verdict=_verdict(ordered, above, chance, many=many),
+        sound=bool(above) if many else len(above) == len(ordered) > 0,
     )
 
 
+def _figure(values: Sequence[float], *, many: bool) -> str:
+    """The best of many models; of one model's probes the range, for the best may be luck."""
+    if not values:
+        return "–"
+    if many or fixed(values[0]) == fixed(values[-1]):
+        return fixed(values[0])
+    low, high = sorted((values[0], values[-1]))
+    return f"{_short(low)}\N{EN DASH}{_short(high)}"
+
+
 def _sentence(asked: Asked, ordered: Sequence[Answer], chance: float | None) -> str:
-    shown = ordered if len(ordered) <= 4 else [*ordered[:3], ordered[-1]]
-    said = [f"{words.interval(one.metrics[asked.main])} by {_plain(one.name)}" for one in shown]
-    if len(ordered) > 4:
-        said[-1] = f"{said[-1]}, the last of {len(ordered)}"
     held = asked.document["metrics"][asked.main]
     people = f" of {held['subjects']:,} people" if held["subjects"] != held["n"] else ""
     guessing = f"; guessing gives {fixed(chance)}" if chance is not None else ""
-    return f"{words.listed(said)}, on {held['n']:,} recordings{people}{guessing}."
+    tested = f"on {held['n']:,} recordings{people}{guessing}."
+    if asked.models == 1:
+        said = [f"{words.interval(one.metrics[asked.main])} by {_plain(one.name)}"
+                for one in ordered]  # fmt: skip
+        return f"{words.listed(said)}, {tested}"
+    said = [f"{one.name} {words.interval(one.metrics[asked.main])}" for one in ordered[:LEADING]]
+    rest = f"; last of {len(ordered)}: {ordered[-1].name}" if len(ordered) > LEADING else ""
+    return f"{'; '.join(said)}{rest}. By the same probe, {tested}"
 
 
-def _verdict(ordered: Sequence[Answer], above: Sequence[Answer], chance: float | None) -> str:
+def _verdict(
+    ordered: Sequence[Answer], above: Sequence[Answer], chance: float | None, *, many: bool
+) -> str:
     if chance is None or not ordered:
         return ""
     if not above:
         return "No better than guessing, as far as these recordings can tell."
+    if many:
+        return f"{len(above)} of {len(ordered)} are better than guessing: their intervals say so."
+    if len(above) == len(ordered) > 1:
+        return "All better than guessing: every interval excludes it."
     if len(above) == len(ordered):
-        return "Better than guessing: the interval excludes it." if len(above) == 1 else (
-            "All better than guessing: every interval excludes it."
-        )  # fmt: skip
-    return f"Better than guessing: {words.listed([_plain(one.name) for one in above[:4]])} only."
+        return "Better than guessing: the interval excludes it."
+    return f"Better than guessing: {words.listed([_plain(one.name) for one in above])} only."
 
 
 def _beats(held: Mapping[str, Any], chance: float | None, better: str) -> bool:
