@@ -326,6 +326,7 @@ def _is_large(asked: bool | None, device: str) -> bool:
     """Whether ResNets are as large as the paper's."""
     if asked is not None:
         return asked
-    import torch
+    from nerula.machine import Machine
+    from nerula.options import Options
 
-    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return Machine.chosen(Options(device=device)).device.startswith("cuda")

@@ -77,16 +77,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"bootstrap", "errors", "files", "metrics"},
     "evaluate": {"__init__", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
     | {"guards", "judgement", "metrics", "model", "probes", "results", "store", "tasks"},
+    "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
+    | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
+    | {"writer"},
+    "report": GROUND | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
+    | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
+    | {"tasks"},
     "cli": {"__init__", "errors", "defects"},
 }
-VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe"}
+VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
+VERBS |= {"report"}
 
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
-TORCH_FREE |= {"judgement", "results", "evaluate", "probe"}
+TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

@@ -92,11 +92,11 @@ def _ranking(document: dict[str, Any]) -> str:
             same.setdefault(_listed(ours), []).append(heading)
             continue
         metric = column["metric"]
-        paper, here = both[theirs[0]], both[ours[0]]
+        left = [f"{name} {figure(both[name]['value'], metric)}" for name in theirs]
         other.append(
             f"In {heading} the paper puts {_listed(theirs)} first "
-            f"({figure(paper['paper'], metric)}); here it is {_listed(ours)} "
-            f"({figure(here['value'], metric)}, {theirs[0]} {figure(paper['value'], metric)})."
+            f"({both[theirs[0]]['paper']:.2f}); here it is {_listed(ours)} "
+            f"({figure(both[ours[0]]['value'], metric)}; {_listed(left)})."
         )
     agreed = [
         f"In {_listed(headings)} {title} is first, as in the paper."
@@ -129,7 +129,7 @@ def _figures(document: dict[str, Any]) -> str:
         f"Of the paper's {len(known)} figures {len(outside)} lie outside our intervals: ours "
         f"are worse in {worse} and better in {len(outside) - worse}. The furthest is {title}, "
         f"{_spoken(column['heading'])}: {figure(cell['value'], metric)} here, "
-        f"{figure(cell['paper'], metric)} there."
+        f"{cell['paper']:.2f} there."
     )
 
 
