@@ -53,7 +53,7 @@ def section() -> str:
             for path in sorted(FOLDER.glob("*.json"))
             if path.name != CHECKS
         ]
-        lines += [markdown.render(table) for table in tables]
+        lines += ["## Results", "", *(markdown.render(table) for table in tables)]
         lines += ["<details><summary>The protocol, counted</summary>", ""]
         lines += [markdown.render_checks(held["checks"], held["recordings_seen"]), "</details>"]
     return "\n".join([*lines, "<!-- end of results -->"])
