@@ -59,3 +59,18 @@ def _unpacked(name: str) -> Path:
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PACKED)
                 (Path(partial) / name).rename(cache / name)
     return cache / name
+
+
+# --- reports -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, a run, results of probes and their report.html."""
+    from nerula.report import report
+    from tests.reported import TITLE, make
+
+    folder = tmp_path_factory.mktemp("reported")
+    make(folder)
+    assert report(folder, out=folder / "report.html", title=TITLE) == 0
+    return folder

@@ -1,0 +1,178 @@
+"""The report in a real browser: Chromium, from a file, without a network."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reported import EVIL
+
+LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+QUIET = [
+    "--disable-background-networking", "--disable-component-update", "--disable-gpu",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+Opened = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: install one (apt install chromium)")
+    with api.sync_playwright() as playwright:
+        root = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, reported: Path) -> Iterator[Opened]:
+    """Open the page; at the end nothing has been asked of a network, and nothing complained."""
+    contexts, trouble = [], []
+
+    def open_page(**options: Any) -> Any:
+        context = browser.new_context(**{"viewport": LAPTOP, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda request: trouble.append(request.url)
+                if not request.url.startswith("file:") else None)  # fmt: skip
+        page.goto((reported / "report.html").as_uri())
+        page.wait_for_selector("#shown svg .trace >> nth=1")  # unpacked and drawn
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+def line(page: Any) -> str:
+    """The path of the ECG that is shown."""
+    found: str = page.eval_on_selector("#shown svg path.trace:nth-of-type(2)", "e => e.outerHTML")
+    return found
+
+
+def background(page: Any) -> str:
+    found: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return found
+
+
+def test_pointing_at_a_dot_shows_its_ecg(opened: Opened) -> None:
+    page = opened()
+    page.locator("#plane").scroll_into_view_if_needed()
+    seen = {(page.inner_text("#who strong"), line(page))}
+    box = page.locator("#plane").bounding_box()
+    for step in range(12):
+        across, down = box["width"] * (0.2 + 0.05 * step), box["height"] * 0.5
+        page.mouse.move(box["x"] + across, box["y"] + down)
+        seen.add((page.inner_text("#who strong"), line(page)))
+    assert len(seen) > 3
+    assert len({name for name, _ in seen}) == len({drawn for _, drawn in seen}) == len(seen)
+
+
+def test_arrow_keys_go_from_dot_to_dot(opened: Opened) -> None:
+    page = opened()
+    page.focus("#plane")
+    before = page.inner_text("#who")
+    page.keyboard.press("ArrowRight")
+    right = page.inner_text("#who")
+    assert right != before
+    for key in ("ArrowUp", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.inner_text("#who strong")
+
+
+def test_tapping_on_a_phone_shows_the_ecg_and_nothing_overflows(opened: Opened) -> None:
+    page = opened(viewport=PHONE, has_touch=True, is_mobile=True)
+    for details in page.query_selector_all("details"):
+        details.evaluate("one => { one.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    wide = page.evaluate(
+        """[...document.querySelectorAll("main *, header *, footer *")]
+        .filter((one) => !one.closest(".scroll, svg, .strip") && one.getBoundingClientRect().width)
+        .filter((one) => one.getBoundingClientRect().right > innerWidth + 0.5
+                         || one.getBoundingClientRect().left < -0.5)
+        .map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}`)"""
+    )
+    assert wide == []
+    page.locator("#plane").scroll_into_view_if_needed()
+    box = page.locator("#plane").bounding_box()
+    names = set()
+    for step in range(6):
+        page.touchscreen.tap(box["x"] + box["width"] * (0.25 + 0.1 * step), box["y"] + 170)
+        names.add(page.inner_text("#who strong"))
+    assert len(names) > 1
+
+
+def test_dark_follows_the_system_and_the_button(opened: Opened) -> None:
+    light, dark = opened(color_scheme="light"), opened(color_scheme="dark")
+    assert background(light) != background(dark)
+    was_dark = background(dark)
+    dark.click("#theme")
+    assert background(dark) == background(light)
+    light.click("#theme")
+    assert background(light) == was_dark
+    light.reload()
+    assert background(light) == was_dark  # it is remembered
+
+
+def test_colours_and_layouts_switch(opened: Opened) -> None:
+    page = opened(reduced_motion="reduce")
+    picture = "document.getElementById('plane').toDataURL()"
+    seen = {page.evaluate(picture)}
+    for name in ("Sex", "Age", "Trained on", "PCA"):
+        page.get_by_role("radio", name=name, exact=True).check()
+        seen.add(page.evaluate(picture))
+    assert len(seen) == 5
+    assert "distances are true" in page.inner_text("#about-map")
+    page.get_by_role("radio", name="Statement").check()
+    pressed = page.locator("#chips button[aria-pressed=true]")
+    count = pressed.count()
+    pressed.first.click()
+    assert page.locator("#chips button[aria-pressed=true]").count() == count - 1
+
+
+def test_a_name_that_looks_like_a_script_is_only_text(opened: Opened) -> None:
+    page = opened(reduced_motion="reduce")
+    page.focus("#plane")
+    names = {page.inner_text("#who strong")}
+    for key in ("ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown"):
+        for _ in range(40):
+            page.keyboard.press(key)
+            names.add(page.inner_text("#who strong"))
+    assert len(names) > 10
+    if EVIL not in names:  # it is the first recording: point at it
+        spot = page.evaluate(
+            """(() => { const d = JSON.parse(document.getElementById("data").textContent);
+            const i = d.recordings.names.findIndex((n) => n.includes("script"));
+            const m = d.maps[0].neighbours || d.maps[0].principal;
+            return [m[2 * i] / 1000, m[2 * i + 1] / 1000]; })()"""
+        )
+        page.locator("#plane").scroll_into_view_if_needed()
+        box = page.locator("#plane").bounding_box()
+        page.mouse.move(
+            box["x"] + 15 + spot[0] * (box["width"] - 30),
+            box["y"] + box["height"] - 15 - spot[1] * (box["height"] - 30),
+        )
+        names.add(page.inner_text("#who strong"))
+    assert EVIL in names
+    assert page.evaluate("window.evil") is None
+
+
+def test_gaps_are_drawn_and_print_has_everything(opened: Opened) -> None:
+    page = opened()
+    assert page.locator("#gaps .filled").count() > 3
+    assert page.locator("#gaps .band").count() > 3
+    pdf = page.pdf(format="A4", print_background=True)
+    assert pdf.startswith(b"%PDF")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert background(page) == "rgb(251, 250, 247)"  # ink is saved on paper
