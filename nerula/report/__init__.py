@@ -105,7 +105,7 @@ def _draw(sources: "Sources", content: "Content", recordings: int) -> None:
     with pictures.opened(sources.stores, sources.caches) as (store, cache):
         content.recordings = pictures.shown(store, recordings)
         content.attribution = cards.attribution(content.recordings.source)
-        ordered = sorted(sources.models, key=lambda one: _name(one, sources.models) != "nerula")
+        ordered = sorted(sources.models, key=lambda one: _rank(one, sources.models))
         for folder in ordered[:MODELS]:
             name = _name(folder, sources.models)
             try:
@@ -143,10 +143,23 @@ def _sum_up(sources: "Sources", content: "Content") -> None:
 
 def _name(folder: Path, among: Sequence[Path]) -> str:
     """A model's name: its method, and where it lies only if several have that method."""
-    from nerula.run import CONFIG, MODEL, read_json
+    from nerula.run import MODEL
 
-    methods = {one: str(read_json(one / CONFIG).get("method")) for one in among}
-    if list(methods.values()).count(methods[folder]) == 1:
-        return methods[folder]
+    if sum(_method(one) == _method(folder) for one in among) == 1:
+        return _method(folder)
     own = (folder.parent if folder.name == MODEL else folder).resolve()
-    return f"{own.parent.name} {own.name}" if own.name.startswith("seed-") else own.name
+    if not own.name.startswith("seed-"):
+        return own.name
+    seeds = [one for one in among if own.parent in one.resolve().parents]
+    return own.parent.name if len(seeds) == 1 else f"{own.parent.name} {own.name}"
+
+
+def _method(model: Path) -> str:
+    from nerula.run import CONFIG, read_json
+
+    return str(read_json(model / CONFIG).get("method"))
+
+
+def _rank(folder: Path, among: Sequence[Path]) -> tuple[bool, bool]:
+    """NERULA's own model first, then its relatives, then the others as they come."""
+    return not _name(folder, among).startswith("nerula"), _method(folder) != "nerula"

@@ -28,6 +28,7 @@ DRAWN = 6
 GAPS_DRAWN = 3
 ONE_PROBE = ("logistic", "ridge", "centred", "forest", "svc", "mlp")
 """Of many models the first of these that all have is shown."""
+FINETUNED = "finetuned"
 POINTS = 600
 
 
@@ -91,6 +92,8 @@ class Asked:
     """That of the first result: what all have in common."""
     main: str
     models: int
+    probe: str
+    """That of the first chart, where it shows many models by one probe."""
     answers: list[Answer]
     """What the first chart shows."""
     all: list[Answer]
@@ -168,13 +171,18 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
 
     def name(one: Result) -> str:
         probe = words.probe(one.document["way"]["probe"])
-        if len(names) == 1:
-            return probe
-        same_probe = probes == {one.document["way"]["probe"]}
-        return names[_model(one)] if same_probe else f"{names[_model(one)]}, {probe}"
+        return probe if len(names) == 1 else f"{names[_model(one)]}, {probe}"
 
-    probes = {one.document["way"]["probe"] for one in group}
     shown = _shown(whole, main, many=len(names) > 1) or group
+    by = {one.document["way"]["probe"] for one in shown} - {FINETUNED}
+    alone = len(names) > 1 and len(by) == 1
+
+    def short(one: Result) -> str:
+        if not alone:
+            return name(one)
+        trained = one.document["way"]["probe"] == FINETUNED
+        return f"{names[_model(one)]}{', fine-tuned' if trained else ''}"
+
     scale = _scale([one.metrics[main] for one in shown], shown[0].metrics[main]["chance"])
     asked = Asked(
         anchor=anchor,
@@ -183,9 +191,10 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         document=first,
         main=main,
         models=len(names),
+        probe=words.probe(by.pop()) if alone else "",
         answers=[
             Answer(
-                name(one) if whole else f"{name(one)}: {words.way(one.document['way'])}",
+                short(one) if whole else f"{name(one)}: {words.way(one.document['way'])}",
                 one.metrics,
                 scale.place(one.metrics[main]),
             )
@@ -193,15 +202,14 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         ],
         all=[Answer(name(one), one.metrics, None) for one in whole or group],
         scale=scale,
-        details=[_detail(name(one), one) for one in shown[:DETAILED]],
+        details=[_detail(short(one), one) for one in shown[:DETAILED]],
         left=len(whole) - len(shown[:DETAILED]),
         results=group,
     )
-    compared = {_model(one) for one in shown}, {one.document["way"]["probe"] for one in shown}
-    drawn = [one for one in group
-             if len(names) == 1 or one.document["way"]["probe"] in compared[1]]  # fmt: skip
-    _few_labels(asked, drawn, name)
-    _missing_signal(asked, drawn, name)
+    same = {one.document["way"]["probe"] for one in shown}
+    drawn = [one for one in group if one.document["way"]["probe"] in same]
+    _few_labels(asked, drawn, short)
+    _missing_signal(asked, drawn, short)
     return asked
 
 
@@ -210,7 +218,7 @@ def _shown(whole: list[Result], main: str, *, many: bool) -> list[Result]:
     if not many:
         return whole
     for probe in ONE_PROBE:
-        chosen = [one for one in whole if one.document["way"]["probe"] in (probe, "finetuned")]
+        chosen = [one for one in whole if one.document["way"]["probe"] in (probe, FINETUNED)]
         if {_model(one) for one in chosen} == {_model(one) for one in whole}:
             break
     else:

@@ -65,7 +65,7 @@ def fixed(value: float | None) -> str:
     """A metric with the digits that tables show."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}") if abs(value) < 10 else f"{value:.2f}"
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}") if abs(value) < 2 else f"{value:.2f}"
 
 
 def axis(values: Sequence[float], label: str, *, around: Sequence[float] = ()) -> Axis:

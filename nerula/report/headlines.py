@@ -12,8 +12,8 @@ from nerula.report.training import Trained
 
 LEADING = 3
 """Of many models those that are named first."""
-FIRST = 3
-"""Trainings that are told of at the top."""
+MANY = 3
+"""Trainings beyond which they are only counted at the top."""
 FEW = 300
 """Tested recordings below which intervals are wide."""
 
@@ -73,7 +73,8 @@ def _sentence(asked: Asked, ordered: Sequence[Answer], chance: float | None) -> 
         return f"{words.listed(said)}, {tested}"
     said = [f"{one.name} {words.interval(one.metrics[asked.main])}" for one in ordered[:LEADING]]
     rest = f"; last of {len(ordered)}: {ordered[-1].name}" if len(ordered) > LEADING else ""
-    return f"{'; '.join(said)}{rest}. By the same probe, {tested}"
+    by = f"By {_plain(asked.probe)}, " if asked.probe else ""
+    return f"{'; '.join(said)}{rest}. {by}{tested if by else tested[0].upper() + tested[1:]}"
 
 
 def _verdict(
@@ -156,9 +157,10 @@ def _counterpart(asked: Asked, document: Mapping[str, Any]) -> str:
 
 def also(runs: Sequence[Trained], fillings: Sequence[Filling]) -> list[str]:
     """Sentences beside the tasks'."""
-    said = [f"Training of {run.name}: {run.summary}" for run in runs[:FIRST]]
-    if len(runs) > FIRST:
-        said.append(f"{len(runs) - FIRST} more trainings are below.")
+    said = [f"Training of {run.name}: {run.summary}" for run in runs]
+    if len(runs) > MANY:
+        collapsed = sum(run.collapsed for run in runs)
+        said = [f"{len(runs)} trainings; {collapsed or 'none'} collapsed."]
     said += [
         f"{one.model} fills hidden stretches of {one.judged} recordings"
         f"{' that it was not trained on' if one.unseen else ''} with a mean error of "

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import gaps
-from nerula.errors import NerulaError
+from nerula.errors import NerulaError, UsageError
 from nerula.signal import bridge, resample
 from nerula.store import Store
 
@@ -184,7 +184,10 @@ def filling(name: str, model: "Model", recordings: Shown) -> Filling | None:
     chosen = [i for i, seen in enumerate(trained) if seen is False]
     unseen = bool(chosen)
     chosen = _varied(chosen or list(range(len(trained))), recordings)[:JUDGED]
-    strips = [_strip(model, recordings, i, own[0]) for i in chosen]
+    try:
+        strips = [_strip(model, recordings, i, own[0]) for i in chosen]
+    except UsageError:  # this one was trained without it
+        return None
     strips = [one for one in strips if (one.measured & ~one.seen).any()]
     if not strips:
         return None
