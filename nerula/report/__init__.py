@@ -137,7 +137,14 @@ def _sum_up(sources: "Sources", content: "Content") -> None:
         held = one.document
         what = f"{held['task']['title']}: {words.way(held['way'])}"
         made.setdefault(held["command"], []).append(what)
-    made.setdefault(content.command, []).append("this page, its map and its filled gaps")
+    drawn = (
+        ", its map and its filled gaps"
+        if content.fillings
+        else ", its map"
+        if content.maps
+        else ""
+    )
+    made.setdefault(content.command, []).append(f"this page{drawn}")
     content.commands = [(command, what) for command, what in made.items() if command]
 
 

@@ -146,7 +146,7 @@
     const options = [...new Set([...view.on, ...ranked])].slice(0, 14);
     const known = (list) => list.some((one) => one !== null && one !== undefined);
     const ways = [["labels", "Statement", options.length], ["sex", "Sex", known(held.sexes)],
-      ["age", "Age", known(held.ages)], ["trained", "Trained on", data.maps.some((m) => known(m.trained))]]
+      ["age", "Age", known(held.ages)], ["trained", "Trained", data.maps.some((m) => known(m.trained))]]
       .filter((way) => way[2]);
     if (!ways.length) ways.push(["none", "Nothing", true]);
     view.by = ways[0][0];
