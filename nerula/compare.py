@@ -27,7 +27,7 @@ def compare(
     methods: str = "",
     tasks: str = "",
     *,
-    data: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    data: Annotated[Sequence[str], Parameter(consume_multiple=True, negative="")] = (),
     out: Path = Path("compared"),
     epochs: int = 10,
     seeds: str = "0",
@@ -40,8 +40,11 @@ def compare(
     labels: str = "1",
     gaps: str = "",
     finetune: Annotated[bool, Parameter(negative="")] = False,
-    settings: Annotated[Sequence[str], Parameter(name="--set", consume_multiple=True)] = (),
+    settings: Annotated[
+        Sequence[str], Parameter(name="--set", consume_multiple=True, negative="")
+    ] = (),
     large: bool | None = None,
+    label_epochs: int = 0,
     batch: int = 128,
     window: float = 10.24,
     device: str = "auto",
@@ -92,6 +95,8 @@ def compare(
         Options of a method, such as "nerula.ema=0" or "*.lr=0.0003" for all.
     large
         ResNet-50 for every ResNet, as in the paper; by default on an accelerator only.
+    label_epochs
+        Passes over the labels of what is trained on them; 0 takes --epochs.
     batch
         Recordings per step.
     window
@@ -107,7 +112,8 @@ def compare(
 
     from nerula.comparison.plan import FAILED, Budget, Plan, parse_seeds
     from nerula.comparison.publish import publish
-    from nerula.comparison.request import Request, of_names, of_paper, of_sample
+    from nerula.comparison.request import of_sample, of_tables
+    from nerula.comparison.tables import of_paper, of_tasks
 
     console = Console(highlight=False)
     if show:
@@ -117,15 +123,13 @@ def compare(
     if sum((paper, quick, bool(methods or tasks))) != 1:
         raise UsageError("Say METHODS and TASKS, or --paper, or --quick.")
     budget = Budget(epochs=epochs, batch=batch, window=window)
-    request: Request
     if quick:
         request = of_sample()
-    elif paper:
-        request = of_paper(budget)
     else:
-        ways = {"probes": _listed(probes), "finetune": finetune}
+        ways: dict[str, Any] = {"probes": _listed(probes), "finetune": finetune}
         ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
-        request = of_names(_listed(methods), _listed(tasks), budget, **ways)
+        asked = of_paper() if paper else of_tasks(_listed(methods), _listed(tasks), **ways)
+        request = of_tables(asked, budget, label_epochs or epochs)
     machine = {"device": device, "precision": precision, "threads": threads}
     request = request.configured(settings, large=_is_large(large, device))
     work = _Work(request, _named(data), out, on)
@@ -163,13 +167,14 @@ class _Work:
         request = self.request
         tasks = {task.name: self._store(task.family, task) for task in request.tasks}
         training = {row.name: self._training(row) for row in request.rows.values()}
-        plan = self._planned(tasks, training, seeds)
+        plan, asked = self._planned(tasks, training, seeds)
         terminal.show_checks(console, plan.checks, {})
         if dry:
             terminal.show_plan(console, plan)
             return 0
         plan.save()
         hands = Hands(
+            asked=asked,
             pretrain=pretrain,
             rows=request.rows,
             training={name: store.path for name, store in training.items()},
@@ -192,8 +197,8 @@ class _Work:
 
     def _planned(
         self, tasks: Mapping[str, "Store"], training: Mapping[str, "Store"], seeds: Sequence[int]
-    ) -> "Plan":
-        """Check the protocol, and say what has to be computed and what is there already."""
+    ) -> "tuple[Plan, list[str]]":
+        """Check the protocol; the plan of the folder, and the cells of it that are wanted now."""
         from nerula.comparison import checks
         from nerula.comparison.plan import FILE, Plan, Sources, make
 
@@ -221,7 +226,7 @@ class _Work:
         if (self.out / FILE).exists():
             plan = plan.joined(Plan.read(self.out))
         plan.checks = counted
-        return plan
+        return plan, list(cells)
 
     def _store(self, family: str, task: "Task | None" = None) -> "Store":
         """The store of a data set: the one that was named, or one prepared from it."""

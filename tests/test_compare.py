@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -105,8 +106,6 @@ def test_what_is_finished_is_never_computed_again(
 
 
 def test_more_is_added_to_a_folder(done: Path, store: Store, tmp_path: Path) -> None:
-    import shutil
-
     out = tmp_path / "more"
     shutil.copytree(done, out)
     before = figures(out)
@@ -118,8 +117,6 @@ def test_more_is_added_to_a_folder(done: Path, store: Store, tmp_path: Path) -> 
 
 
 def test_a_result_that_is_gone_is_computed_again(done: Path, store: Store, tmp_path: Path) -> None:
-    import shutil
-
     out = tmp_path / "gone"
     shutil.copytree(done, out)
     before = figures(out)
@@ -135,6 +132,34 @@ def test_another_budget_or_meaning_in_one_folder_is_refused(done: Path, store: S
         run(done, store, epochs=2)
     with pytest.raises(UsageError, match="width: 8 there, 16 now"):
         run(done, store, settings=[f"{NAME}.width=16"])
+
+
+def test_a_row_whose_folder_is_deleted_begins_anew(
+    done: Path, store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "anew"
+    shutil.copytree(done, out)
+    with pytest.raises(UsageError, match="delete a row's folder"):
+        run(out, store, settings=[f"{NAME}.width=16"])
+    shutil.rmtree(out / "models" / "tests.tiny-Tiny")
+    assert run(out, store, settings=[f"{NAME}.width=16"]) == 0
+    config = json.loads((out / "models/tests.tiny-Tiny/seed-0/config.json").read_text())
+    assert config["arguments"]["width"] == 16
+    assert {cell["status"] for cell in cells(out).values()} == {FINISHED}
+
+
+def test_only_what_is_asked_now_is_computed(done: Path, store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "asked"
+    shutil.copytree(done, out)
+    held = json.loads((out / "comparison.json").read_text())
+    for cell in held["cells"]:
+        if "infarction" in cell["name"]:
+            cell["status"] = WAITING
+    (out / "comparison.json").write_text(json.dumps(held))
+    assert run(out, store, tasks="sex") == 0
+    now = cells(out)
+    assert now["probe majority seed 0: infarction logistic"]["status"] == WAITING
+    assert now["probe majority seed 0: sex logistic"]["status"] == FINISHED
 
 
 def in_a_child(out: Path, store: Store, **options: Any) -> int:
@@ -318,6 +343,13 @@ def test_settings_are_read_as_they_are_meant() -> None:
     large = rows.configured(rows.ROWS["simclr"], [], large=True)
     assert large.arguments == {"widths": rows.RESNET_50}
     assert not rows.configured(rows.ROWS["timae"], [], large=True).arguments
+    own = rows.configured(
+        rows.ROWS["nerula"], rows.read_settings(["nerula.blocks=9,1", "*.widths=8"]), large=False
+    )
+    assert own.arguments == {"blocks": ((9, 1),)}
+    for wrong in ("nerula.reconstruction=0", "nerula.width=wide", "nerula.pooling=3"):
+        with pytest.raises(UsageError, match="not like its default"):
+            rows.configured(rows.ROWS["nerula"], rows.read_settings([wrong]), large=False)
     for wrong in ("nerula", "ema=0", "nerula.=3"):
         with pytest.raises(UsageError, match="not understood"):
             rows.read_settings([wrong])

@@ -23,6 +23,7 @@ from nerula.results import FORMAT as RESULT
 
 FORMAT, FILE = "nerula-comparison-1", "comparison.json"
 PRETRAIN, PROBE = "pretrain", "probe"
+MODELS = "models"
 FINISHED, FAILED, WAITING = "finished", "failed", "waiting"
 
 
@@ -113,14 +114,17 @@ class Plan:
             raise NerulaError(f"{path} cannot be read: {error}.") from error
 
     def joined(self, earlier: "Plan") -> "Plan":
-        """This plan with what an earlier one in the folder has done; refused where they differ."""
+        """This plan with what an earlier one in the folder has done; refused where they differ.
+
+        Cells of a training whose folder has been deleted are forgotten.
+        """
         for what, now, before in (
             ("budget", self.budget, earlier.budget),
             *((f"data {name}", self.data.get(name), held) for name, held in earlier.data.items()),
         ):
             if now is not None and now != before:
                 raise _other(self.folder, what, _changes(before, now))
-        cells = dict(earlier.cells)
+        cells = {name: cell for name, cell in earlier.cells.items() if earlier.run(cell).exists()}
         for name, cell in self.cells.items():
             done = cells.get(name)
             if done is not None and done.digest != cell.digest:
@@ -148,6 +152,10 @@ class Plan:
             if fits and (cell.seed not in found or cell.status == FINISHED):
                 found[cell.seed] = cell
         return [found[seed] for seed in sorted(found)]
+
+    def run(self, cell: Cell) -> Path:
+        """The folder of the training that a cell is or needs."""
+        return self.folder / MODELS / rows.folder_of(cell.row) / f"seed-{cell.seed}"
 
     def there(self, cell: Cell) -> bool:
         """Whether a cell is finished and what it made still lies there."""
@@ -257,7 +265,8 @@ def parse_seeds(text: str) -> list[int]:
 def _other(folder: Path, what: str, changes: str) -> UsageError:
     return UsageError(
         f"{folder} was begun with something else for {what}: {changes}.",
-        "One folder has one budget, one data and one meaning of each row: name another --out.",
+        "One folder has one budget, one data and one meaning of each row: name another --out, "
+        f"or delete a row's folder in {folder / MODELS} to begin it anew.",
     )
 
 

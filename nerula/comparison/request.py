@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from nerula.comparison import rows, tables
+from nerula.comparison import rows
 from nerula.comparison.plan import Budget
 from nerula.comparison.rows import Row
 from nerula.comparison.tables import Column, Table
-from nerula.errors import UsageError
 from nerula.tasks import Task, find
 
 MINIATURE = 400
@@ -74,29 +73,10 @@ class Request:
         return replace(self, rows=made)
 
 
-def of_paper(budget: Budget) -> Request:
-    """All that the paper's tables need."""
-    wanted = tables.of_paper()
-    return Request(
-        tables=wanted, rows=_rows(wanted), budget=budget, tuning={"epochs": budget.epochs}
-    )
-
-
-def of_names(methods: Sequence[str], tasks: Sequence[str], budget: Budget, **ways: Any) -> Request:
-    """Methods and tasks by name."""
-    if not methods or not tasks:
-        raise UsageError(
-            "Say which METHODS and which TASKS.", "nerula compare nerula,byol sex,age"
-        )
-    for name in methods:
-        rows.find(name)
-    if unknown := set(ways["probes"]) - tables.known_probes():
-        known = ", ".join(sorted(tables.known_probes()))
-        raise UsageError(f"There is no probe {', '.join(sorted(unknown))}.", f"Known: {known}.")
-    wanted = tables.of_tasks(methods, tasks, **ways)
-    return Request(
-        tables=wanted, rows=_rows(wanted), budget=budget, tuning={"epochs": budget.epochs}
-    )
+def of_tables(wanted: Sequence[Table], budget: Budget, label_epochs: int) -> Request:
+    """What these tables need."""
+    tuning = {"epochs": label_epochs}
+    return Request(tables=wanted, rows=_rows(wanted), budget=budget, tuning=tuning)
 
 
 def of_sample() -> Request:

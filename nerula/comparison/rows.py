@@ -30,11 +30,6 @@ class Row:
     without: str = ""
     """A task: its data set is pretrained on too, without the recordings that it judges by."""
 
-    @property
-    def folder(self) -> str:
-        """Its name as a folder's."""
-        return re.sub(r"[^\w.-]+", "-", self.name)
-
 
 _SUPERVISED = {"encoder": "resnet", "norm": "batch"}
 ROWS: dict[str, Row] = {
@@ -97,6 +92,11 @@ def in_order(names: Sequence[str]) -> list[str]:
     )
 
 
+def folder_of(name: str) -> str:
+    """The name of a row as a folder's."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
 Settings = Sequence[tuple[str, str, Any]]
 """Whose (a row, a method or "*"), which option, and its value."""
 
@@ -121,7 +121,7 @@ def configured(row: Row, settings: Settings, *, large: bool) -> Row:
     known = _options(row.method)
     for whose in ("*", row.method, row.name):  # the more special has the last word
         arguments |= {
-            option: value
+            option: _fitting(f"{name}.{option}", value, known.get(option))
             for name, option, value in settings
             if name == whose and (whose != "*" or option in known)
         }
@@ -136,14 +136,31 @@ def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
             raise UsageError(f"--set {whose}.{option}: {whose} is not compared.")
 
 
-def _options(method: str) -> set[str]:
-    """Everything that can be set for a method."""
+def _options(method: str) -> dict[str, Any]:
+    """Everything that can be set for a method, and its default."""
     import inspect
 
     from nerula import methods
     from nerula.options import LOOP
 
-    return {*LOOP, *inspect.signature(methods.find(method)).parameters}
+    own = inspect.signature(methods.find(method)).parameters.values()
+    return {name: field.default for name, field in LOOP.items()} | {
+        one.name: one.default for one in own
+    }
+
+
+def _fitting(option: str, value: Any, default: Any) -> Any:
+    """A value in the shape of the default: 3 may stand for (3,), and (9, 1) for ((9, 1),)."""
+    if isinstance(default, tuple):
+        value = value if isinstance(value, tuple) else (value,)
+        nested = isinstance(default[0], tuple)
+        value = (value,) if nested and not isinstance(value[0], tuple) else value
+    kinds = (bool, str, tuple)  # a number is whatever is none of these
+    if default is not None and [isinstance(value, k) for k in kinds] != [
+        isinstance(default, k) for k in kinds
+    ]:
+        raise UsageError(f"--set {option}: {value!r} is not like its default, {default!r}.")
+    return value
 
 
 def _value(text: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from nerula.comparison import published, rows
 from nerula.comparison.rows import Row
+from nerula.errors import UsageError
 from nerula.metrics import LOWER
 from nerula.probes import GRIDS
 from nerula.tasks import find
@@ -145,6 +146,12 @@ def of_tasks(
     note: str = "",
 ) -> list[Table]:
     """One table for each task: the main metric of each probe, and whatever the paper has."""
+    if not compared or not tasks:
+        raise UsageError("Say METHODS and TASKS.", "Such as: nerula compare nerula,byol sex,age")
+    known = {probe for probe, _ in GRIDS} | {"centred", "cosine"}
+    if unknown := set(probes) - known:
+        listed = ", ".join(sorted(known))
+        raise UsageError(f"There is no probe {', '.join(sorted(unknown))}.", f"Known: {listed}.")
     made = []
     for name in tasks:
         task = find(name)
@@ -185,8 +192,3 @@ def _metrics(task: str, probe: str, main: str) -> list[str]:
         if held == probe
     ]
     return list(dict.fromkeys([main, *also]))
-
-
-def known_probes() -> set[str]:
-    """Every probe that some task has."""
-    return {probe for probe, _ in GRIDS} | {"centred", "cosine"}

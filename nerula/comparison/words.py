@@ -9,7 +9,9 @@ NERULA = "nerula"
 def about(document: dict[str, Any]) -> list[str]:
     """The sentences under a table."""
     said = [_ranking(document), _figures(document), _ahead(document, "pretrained")]
-    said += [_ahead(document, "control"), _supervised(document), _missing(document)]
+    own = ", which has one answer of its own for all probes"
+    said += [_ahead(document, "control"), _beside(document, "supervised", own)]
+    said += [_beside(document, "more data", ""), _missing(document)]
     return [one for one in said if one]
 
 
@@ -121,7 +123,16 @@ def _figures(document: dict[str, Any]) -> str:
         if not _rounds_into(cell["paper"], cell["low"], cell["high"])
     ]
     if not outside:
-        return f"All {len(known)} figures of the paper lie within our intervals."
+        what = f"All {len(known)} figures" if len(known) > 1 else "The one figure"
+        verb = "lie" if len(known) > 1 else "lies"
+        return f"{what} of the paper {verb} within our intervals."
+    if len(known) == 1:
+        ((title, column, cell),) = known
+        ours = figure(cell["value"], column["metric"])
+        return (
+            f"The one figure of the paper lies outside our interval: {title}, "
+            f"{_spoken(column['heading'])}, {ours} here, {cell['paper']:.2f} there."
+        )
     worse = sum((cell["value"] < cell["paper"]) != column["lower"] for _, column, cell in outside)
     title, column, cell = max(outside, key=lambda one: abs(one[2]["value"] - one[2]["paper"]))
     metric = column["metric"]
@@ -148,28 +159,26 @@ def _ahead(document: dict[str, Any], kind: str) -> str:
     under = [title for title, one in pairs if one["high"] < 0]
     what = "untrained or hand-made rows" if kind == "control" else "other ways of pretraining"
     said = f"Against {what} NERULA is ahead, with a paired interval above zero, in {over} of "
-    said += f"{len(pairs)} cells"
+    said += f"{len(pairs)} {'cell' if len(pairs) == 1 else 'cells'}"
     if under:
         said += f" and behind in {len(under)} ({_listed(list(dict.fromkeys(under)))})"
     return f"{said}."
 
 
-def _supervised(document: dict[str, Any]) -> str:
-    """Whether NERULA's frozen embeddings keep up with a network that was trained on labels."""
-    for row in document["rows"]:
-        if row["kind"] != "supervised":
-            continue
-        said = [
-            f"{_spoken(column['heading'])} {signed(cell['nerula_ahead'], column['metric'])}"
-            for column, cell in zip(document["columns"], row["cells"], strict=True)
-            if cell and cell["nerula_ahead"]
-        ]
-        if said:
-            return (
-                f"NERULA's lead over {row['title']}, which has one answer of its own for all "
-                f"probes: {'; '.join(said)}."
-            )
-    return ""
+def _beside(document: dict[str, Any], kind: str, which: str) -> str:
+    """NERULA's lead over a row that is no competitor: one with labels, or with more data."""
+    return " ".join(
+        f"NERULA's lead over {row['title']}{which}: {'; '.join(said)}."
+        for row in document["rows"]
+        if row["kind"] == kind
+        if (
+            said := [
+                f"{_spoken(column['heading'])} {signed(cell['nerula_ahead'], column['metric'])}"
+                for column, cell in zip(document["columns"], row["cells"], strict=True)
+                if cell and cell["nerula_ahead"]
+            ]
+        )
+    )
 
 
 def _missing(document: dict[str, Any]) -> str:

@@ -2,17 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nerula.comparison.plan import FAILED, FINISHED, PRETRAIN, WAITING, Cell, Plan
-from nerula.comparison.rows import Row
+from nerula.comparison.rows import Row, folder_of
 from nerula.errors import NerulaError
 from nerula.store import Store
 
-MODELS, RESULTS, CACHE = "models", "results", "cache"
+RESULTS, CACHE = "results", "cache"
 STOPPED = 143
 """What `pretrain` returns when it was told to stop."""
 
@@ -25,6 +25,8 @@ class StoppedError(Exception):
 class Hands:
     """What cells are computed with."""
 
+    asked: Sequence[str]
+    """Names of the cells that are wanted now; the plan may have more, from earlier calls."""
     pretrain: Callable[..., int]
     """The function of that name; it continues by itself what was interrupted."""
     rows: Mapping[str, Row]
@@ -41,12 +43,12 @@ class Hands:
 
 
 def compute(plan: Plan, hands: Hands) -> bool:
-    """Compute whatever is not there; True where nothing failed.
+    """Compute what is asked for and not there; True where nothing failed.
 
     What fails is written down, and what does not depend on it goes on. `comparison.json` is
     whole at any moment, so the same call continues whatever ended this one.
     """
-    wanted = [cell for cell in plan.cells.values() if cell.row in hands.rows]
+    wanted = [plan.cells[name] for name in hands.asked]
     for cell in wanted:
         if plan.there(cell):
             continue
@@ -72,15 +74,10 @@ def compute(plan: Plan, hands: Hands) -> bool:
     return all(cell.status == FINISHED for cell in wanted)
 
 
-def model_folder(row: Row, seed: int) -> Path:
-    """Where a row's training lies, relative to the comparison."""
-    return Path(MODELS) / row.folder / f"seed-{seed}"
-
-
 def _train(plan: Plan, cell: Cell, hands: Hands) -> None:
     """Train a model, or go on training it."""
     row = hands.rows[cell.row]
-    run = model_folder(row, cell.seed)
+    run = plan.run(cell)
     given = {
         name: cell.inputs["options"][name]
         for name in ("epochs", "batch", "folds")
@@ -91,10 +88,10 @@ def _train(plan: Plan, cell: Cell, hands: Hands) -> None:
     given["window"] = cell.inputs["options"]["window"]
     if untrained:
         given["epochs"] = 0
-    code = hands.pretrain(row.method, hands.training[cell.row], plan.folder / run, **given)
+    code = hands.pretrain(row.method, hands.training[cell.row], run, **given)
     if code == STOPPED:
         raise StoppedError
-    state = json.loads((plan.folder / run / "run.json").read_text(encoding="utf-8"))
+    state = json.loads((run / "run.json").read_text(encoding="utf-8"))
     batch = cell.inputs["options"].get("batch", 0)
     cell.facts = {
         "steps": state["steps"],
@@ -102,7 +99,8 @@ def _train(plan: Plan, cell: Cell, hands: Hands) -> None:
         "seconds": state["seconds"],
         "collapsed": bool(state.get("collapsed")),
     }
-    cell.made = [str(run / "model" / name) for name in ("config.json", "model.safetensors")]
+    made = [run / "model" / name for name in ("config.json", "model.safetensors")]
+    cell.made = [str(path.relative_to(plan.folder)) for path in made]
 
 
 def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
@@ -111,7 +109,7 @@ def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
     from nerula.tasks import find
 
     row, inputs = hands.rows[cell.row], cell.inputs
-    model = _loaded(plan.folder / model_folder(row, cell.seed), row, hands)
+    model = _loaded(plan.run(cell), row, hands)
     ways = Ways(
         probes=(inputs["probe"],),
         labels=(inputs["labels"],),
@@ -122,7 +120,7 @@ def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
         tuning={**hands.tuning, **hands.machine},
     )
     task, cache = find(inputs["task"]), plan.folder / CACHE
-    place = plan.folder / RESULTS / row.folder / f"seed-{cell.seed}"
+    place = plan.folder / RESULTS / folder_of(row.name) / f"seed-{cell.seed}"
     made = [
         result.write(place)
         for result in evaluate(model, task, hands.tasks[task.name], cache, ways)
