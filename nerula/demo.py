@@ -92,11 +92,11 @@ def _tell(console: Console, place: Path, folder: Path) -> Path:
     from nerula.report import report
 
     run, out, page = folder / "run", folder / "probed", folder / "report.html"
-    for task, kind in (("sex", "logistic"), ("age", "ridge")):
+    for number, (task, kind) in enumerate((("sex", "logistic"), ("age", "ridge")), 6):
         command = f"nerula probe {run} {task} {place} --probes {kind} --out {out}"
-        _say(console, 6, f"What do they know of {task}?", command)
+        _say(console, number, f"What do they know of {task}?", command)
         probe(str(run), task, place, probes=kind, out=out)
-    _say(console, 7, "Everything on one page", f"nerula report {folder} --out {page}")
+    _say(console, 8, "Everything on one page", f"nerula report {folder} --out {page}")
     report(folder, out=page, title="Nerula: the demo")
     return page
 

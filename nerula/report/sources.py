@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ def _add_result(path: Path, found: Sources, titles: Mapping[Path, str]) -> None:
     except NerulaError as error:
         found.left_out.append(str(error))
         return
+    if result.document["task"]["kind"] != "values":
+        result = replace(result, runs=())  # predictions are drawn of values only: keep memory free
     if title:
         result.document["model"]["title"] = title
     if all(result.document != other.document for other in found.results):

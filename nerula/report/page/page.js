@@ -279,7 +279,7 @@
       const { names, of } = classes();
       const entry = (c, name, count, pressed, toggle) => {
         const item = make("li"), button = make(toggle ? "button" : "span", toggle ? { type: "button", "aria-pressed": pressed } : {});
-        button.append(swatch(c < 0 ? 0 : c, c < 0 ? colour("--rest") : colour(`--c${c % KINDS + 1}`)), make("span", hint(name), name), make("span", { class: "n" }, count.toLocaleString("en")));
+        button.append(swatch(c < 0 ? 0 : c, c < 0 ? colour("--rest") : colour(`--c${c % KINDS + 1}`)), make("span", hint(name), name.length > 1 ? name : hint(name).title || name), make("span", { class: "n" }, count.toLocaleString("en")));
         if (!toggle) button.style.cssText = "display:flex;gap:.5rem;align-items:center";
         if (toggle) button.addEventListener("click", () => { toggle(); legend(); paint(); [...chips.querySelectorAll("button")].find((b) => b.dataset.name === name)?.focus(); });
         button.dataset.name = name;
