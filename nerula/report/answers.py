@@ -6,30 +6,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nerula.report import words
-from nerula.report.charts import (
-    Axis,
-    Series,
-    axis,
-    key,
-    lines,
-    percent,
-    reliability,
-    scatter,
-    shares,
-)
+from nerula.report import curves, words
+from nerula.report.charts import axis, reliability, scatter
 from nerula.report.training import Figure
 from nerula.results import Result
 
 DETAILED = 6
 """Results of a task whose errors, calibration and groups are shown."""
-DRAWN = 6
-"""Lines that a chart can tell apart."""
-GAPS_DRAWN = 3
 ONE_PROBE = ("logistic", "ridge", "centred", "forest", "svc", "mlp")
 """Of many models the first of these that all have is shown."""
 FINETUNED = "finetuned"
 POINTS = 600
+"""Dots of a scatter at most."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +196,8 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
     )
     same = {one.document["way"]["probe"] for one in shown}
     drawn = [one for one in group if one.document["way"]["probe"] in same]
-    _few_labels(asked, drawn, short)
-    _missing_signal(asked, drawn, short)
+    curves.few_labels(asked, drawn, short)
+    curves.missing_signal(asked, drawn, short)
     return asked
 
 
@@ -313,94 +301,3 @@ def _scattered(name: str, result: Result) -> Figure:
         "Dots on the dashed line are right. A cloud flatter than the line means that extremes are "
         f"drawn towards the mean, as they are when little is known.{some}",
     )
-
-
-# --- few labels, missing signal --------------------------------------------------------------
-
-
-def _few_labels(asked: Asked, group: list[Result], name: Callable[[Result], str]) -> None:
-    chosen = _by_name([one for one in group if not one.document["way"]["gap"]], name, "labels")
-    chosen = {who: held for who, held in chosen.items() if len(held) > 1}
-    if not chosen:
-        return
-    shown = dict(list(chosen.items())[:DRAWN])
-    x = shares([share for held in shown.values() for share, _ in held], "share of the labels")
-    draws = max(len(one.document["fits"]) for one in group)
-    asked.labels = Figure(
-        "Few labels",
-        _curves(asked, shown, x, f"{asked.title}: {asked.metric} by share of labels"),
-        f"{asked.metric} of a probe that got only a share of the training labels"
-        f"{f' (mean of up to {draws} draws)' if draws > 1 else ''}. A flat curve means that few "
-        "labels do; whiskers are 95 % intervals.",
-    )
-    asked.labels_key = key(list(shown)) if len(shown) > 1 else ""
-
-
-def _missing_signal(asked: Asked, group: list[Result], name: Callable[[Result], str]) -> None:
-    full = [one for one in group if one.document["way"]["labels"] == 1]
-    broken: dict[str, list[Result]] = {}
-    for one in full:
-        broken.setdefault(name(one), []).append(one)
-    for who, held in broken.items():
-        if len(held) < 2 or len(asked.gaps) == GAPS_DRAWN:
-            continue
-        whole = [one for one in held if not one.document["way"]["gap"]]
-        ways: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
-        for filling, said in words.FILLINGS.items():
-            mine = [one for one in held if one.document["way"]["gap"]
-                    and one.document["way"]["filling"] == filling]  # fmt: skip
-            if mine:
-                points = [(one.document["way"]["gap"], one.metrics[asked.main])
-                          for one in whole + mine]  # fmt: skip
-                ways[said] = sorted(points, key=lambda pair: pair[0])
-        x = axis([gap for line in ways.values() for gap, _ in line], "share of the signal missing")
-        x = Axis(x.low, x.high, x.ticks, x.label, percent)
-        asked.gaps.append(
-            Figure(
-                f"Missing signal: {who}",
-                _curves(asked, ways, x, f"{asked.title}, {who}: {asked.metric} by missing signal"),
-                f"{asked.metric} on the same recordings with bursts of 0.5 s taken out. The "
-                "flatter the curve, the less missing signal matters; the line of what is hidden "
-                "from the encoder should lie above believing zeros or straight lines"
-                f"{' (here: below, less is better)' if _lower(asked) else ''}.",
-            )
-        )
-        asked.gaps_key = key(list(ways))
-
-
-def _by_name(
-    group: list[Result], name: Callable[[Result], str], varied: str
-) -> dict[str, list[tuple[float, Mapping[str, Any]]]]:
-    found: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
-    for one in group:
-        held = one.document
-        found.setdefault(name(one), []).append(
-            (held["way"][varied], one.metrics[held["task"]["main"]])
-        )
-    return {who: sorted(held, key=lambda pair: pair[0]) for who, held in found.items()}
-
-
-def _curves(
-    asked: Asked,
-    ways: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]],
-    x: Axis,
-    title: str,
-) -> Markup:
-    series = []
-    values: list[float] = []
-    for who, held in ways.items():
-        known = [(at, one) for at, one in held if one["value"] is not None]
-        whiskers = [
-            (one["low"] if one["low"] is not None else one["value"],
-             one["high"] if one["high"] is not None else one["value"])
-            for _, one in known
-        ]  # fmt: skip
-        values += [end for pair in whiskers for end in pair]
-        series.append(Series(who, [(at, one["value"]) for at, one in known], whiskers))
-    chance = asked.chance
-    y = axis(values, "", around=[] if chance is None else [chance])
-    return lines(series, x, y, title, level=None if chance is None else (chance, "guessing"))
-
-
-def _lower(asked: Asked) -> bool:
-    return bool(asked.document["metrics"][asked.main]["better"] == "lower")
