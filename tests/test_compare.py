@@ -389,6 +389,23 @@ def test_from_the_command_line(
     assert "0 trainings and 0 probes are to do" in said
 
 
+def test_fewer_labels_missing_signal_and_the_whole_network(store: Store, tmp_path: Path) -> None:
+    asked = {"methods": NAME, "tasks": "sex", "seeds": "0"}
+    assert run(tmp_path, store, **asked, labels="0.5,1", gaps="0.3") == 0
+    assert run(tmp_path, store, **asked, finetune=True, label_epochs=1) == 0
+    table = json.loads((tmp_path / "tables" / "sex.json").read_text())
+    assert [column["heading"] for column in table["columns"]] == [
+        "Logistic AUROC, 50 % of labels", "Logistic AUROC",
+        *[f"Logistic AUROC, 30 % missing, {how}" for how in ("masked", "zeros", "lines")],
+        "Fine-tuned AUROC",
+    ]  # fmt: skip
+    values = [cell["value"] for cell in table["rows"][0]["cells"]]
+    assert len(set(values)) >= len(values) - 1  # Tiny takes a zero for what it is told is missing
+    made = cells(tmp_path)
+    assert made[f"probe {NAME} seed 0: sex finetuned"]["inputs"]["tuning"] == {"epochs": 1}
+    assert len(made[f"probe {NAME} seed 0: sex logistic gaps 0.3"]["made"]) == 2 * 4
+
+
 @pytest.mark.slow
 def test_everything_in_miniature(tmp_path: Path) -> None:
     """What CI runs: every row, on a part of the bundled sample."""

@@ -1,5 +1,6 @@
 """The tables of a comparison: figures computed by hand, the paper's, and what is said of them."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,27 @@ def test_latex_is_balanced(golden: dict[str, Any]) -> None:
 
 def test_latex_escapes() -> None:
     assert latex.escaped("a_b 50 % & R² −1") == (r"a\_b 50 \% \& R\textsuperscript{2} $-$1")
+
+
+def test_what_is_committed_becomes_the_readmes_results(
+    golden: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tools import tables_in_readme
+
+    monkeypatch.setattr(tables_in_readme, "FOLDER", tmp_path / "committed")
+    assert tables_in_readme.section() == "<!-- results -->\n<!-- end of results -->"
+    made = tmp_path / "out" / "tables"
+    made.mkdir(parents=True)
+    (made / "sex.json").write_text(json.dumps(golden))
+    counted = [{"check": "leaks", "looked_at": 4, "of": "recordings", "broken": 0}]
+    held = {"checks": counted, "recordings_seen": {"nerula": 9, "byol": 9}}
+    (made / "checks.json").write_text(json.dumps(held))
+    tables_in_readme.adopt(tmp_path / "out")
+    section = tables_in_readme.section()
+    assert markdown.render(golden) in section
+    assert "| leaks | 4 recordings | 0 |" in section
+    assert "9 by nerula and byol" in section
+    assert tables_in_readme.BLOCK.fullmatch(section)
 
 
 def test_the_readme_has_the_committed_tables() -> None:
