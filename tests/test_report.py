@@ -198,6 +198,17 @@ def test_a_model_alone_is_shown_on_the_bundled_sample(
     assert len(embedded(text)["maps"][0]["principal"]) == 240
 
 
+def test_a_model_that_tells_nothing_apart_has_no_map(tmp_path: Path) -> None:
+    bundle.save(
+        tmp_path / "model", build("majority"), arguments={}, name="majority",
+        contract=Contract(("II",), 100.0), window=1024, training={},
+    )  # fmt: skip
+    report(tmp_path / "model", out=tmp_path / "r.html", recordings=20)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert '<section id="map">' not in text
+    assert '<section id="cards">' in text
+
+
 # --- what it is made from --------------------------------------------------------------------
 
 

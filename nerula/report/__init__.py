@@ -104,20 +104,19 @@ def _draw(sources: "Sources", content: "Content", recordings: int) -> None:
 
     with pictures.opened(sources.stores, sources.caches) as (store, cache):
         content.recordings = pictures.shown(store, recordings)
-        content.attribution = cards.attribution(content.recordings.source)
+        content.attribution = cards.attribution(store)
         ordered = sorted(sources.models, key=lambda one: _rank(one, sources.models))
         for folder in ordered[:MODELS]:
             name = _name(folder, sources.models)
             try:
                 model = pictures.load(folder)
                 drawn = pictures.embedding_map(name, model, store, content.recordings, cache)
-                content.maps.append(drawn)
                 filled = pictures.filling(name, model, content.recordings)
             except NerulaError as error:
                 sources.left_out.append(str(error))
                 continue
-            if filled is not None:
-                content.fillings.append(filled)
+            content.maps += [drawn] if drawn else []
+            content.fillings += [filled] if filled else []
 
 
 def _sum_up(sources: "Sources", content: "Content") -> None:

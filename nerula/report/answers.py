@@ -172,6 +172,7 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         return f"{names[_model(one)]}{', fine-tuned' if trained else ''}"
 
     scale = _scale([one.metrics[main] for one in shown], shown[0].metrics[main]["chance"])
+    detailed = [] if first["task"]["kind"] == "identity" else shown[:DETAILED]
     asked = Asked(
         anchor=anchor,
         title=first["task"]["title"],
@@ -190,8 +191,8 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         ],
         all=[Answer(name(one), one.metrics, None) for one in whole or group],
         scale=scale,
-        details=[_detail(short(one), one) for one in shown[:DETAILED]],
-        left=len(whole) - len(shown[:DETAILED]),
+        details=[_detail(short(one), one) for one in detailed],
+        left=len(whole) - len(detailed) if detailed else 0,
         results=group,
     )
     same = {one.document["way"]["probe"] for one in shown}

@@ -75,19 +75,22 @@ def data_card(store: Store) -> DataCard:
     return DataCard(
         name=words.data(kind),
         facts=facts,
-        source=attribution(kind),
+        source=attribution(store),
         ages=_bars(_decades(known)),
         labels=_bars(counted.most_common(12)),
     )
 
 
-def attribution(kind: str) -> str:
-    """Whose data this is, and under which licence; nothing where we do not know."""
-    publication = PUBLICATIONS.get(_PUBLISHED.get(kind, kind))
-    if publication is None:
-        return ""
-    title, *_ = publication.title.partition(":")
-    return f"{title}, {publication.cite}. Licence: {publication.licence}."
+def attribution(store: Store) -> str:
+    """Whose recordings these are, and under which licence, as far as we know."""
+    source = store.facts.get("source") or {}
+    kinds = [part.get("kind") for part in source.get("parts") or [source]]
+    found = []
+    for kind in kinds:
+        if (publication := PUBLICATIONS.get(_PUBLISHED.get(kind, kind))) is not None:
+            title, *_ = publication.title.partition(":")
+            found.append(f"{title}, {publication.cite}. Licence: {publication.licence}.")
+    return " ".join(dict.fromkeys(found))
 
 
 def model_card(name: str, folder: Path) -> ModelCard:

@@ -131,8 +131,10 @@ def _excerpt(store: Store, row: int, lead: int) -> tuple[NDArray[np.float32], ND
     return np.ascontiguousarray(one, np.float32), measured
 
 
-def embedding_map(name: str, model: "Model", store: Store, recordings: Shown, cache: Path) -> Map:
-    """Embed the recordings and lay them out in a plane, twice."""
+def embedding_map(
+    name: str, model: "Model", store: Store, recordings: Shown, cache: Path
+) -> Map | None:
+    """Embed the recordings and lay them out in a plane, twice; None where all are the same."""
     from sklearn.decomposition import PCA
 
     from nerula.features import Features
@@ -141,6 +143,8 @@ def embedding_map(name: str, model: "Model", store: Store, recordings: Shown, ca
     # a map asks nothing; sex stands for all tasks that embed whole recordings
     z = Features(model, store, find("sex"), cache).of(recordings.row)
     scaled = (z - z.mean(0)) / (z.std(0) + 1e-6)
+    if not np.abs(scaled).max() > 0:
+        return None
     found = PCA(min(50, *scaled.shape), random_state=0).fit(scaled)
     places = found.transform(scaled)
     if places.shape[1] < 2:
@@ -233,13 +237,19 @@ def opened(stores: Sequence[Path], caches: Sequence[Path]) -> Iterator[tuple[Sto
     with TemporaryDirectory(prefix="nerula-report-") as temporary:
         cache = caches[0] if caches else Path(temporary)
         if stores:
-            yield Store.open(stores[0]), cache
+            held = sorted(map(Store.open, stores), key=_is_joined)
+            yield held[0], cache
         else:
             from nerula import sample
             from nerula.prepare import Options, make_store
 
             make_store(sample.load(), Path(temporary) / "sample", Options(leads=("II",)))
             yield Store.open(Path(temporary) / "sample"), cache
+
+
+def _is_joined(store: Store) -> bool:
+    """Whether it was made for a training, and so comes after data sets as they are."""
+    return bool((store.facts.get("source") or {}).get("parts"))
 
 
 def load(folder: Path) -> "Model":

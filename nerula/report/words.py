@@ -37,6 +37,7 @@ DATA = {
     "challenge2017": "PhysioNet/CinC Challenge 2017",
     "ucihar": "UCI HAR",
     "ecgid": "ECG-ID",
+    "joined": "two data sets, joined",
 }
 FILLINGS = {
     "masked": "hidden from the encoder",
