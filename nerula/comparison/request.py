@@ -102,7 +102,7 @@ def of_sample() -> Request:
         tables=wanted,
         rows=_rows(wanted),
         budget=Budget(epochs=1, batch=16, window=10.24, resamples=100),
-        tuning={"epochs": 1, "batch": 16},
+        tuning={"epochs": 1, "batch": 4},
         limit=MINIATURE,
     )
 
