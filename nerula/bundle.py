@@ -33,6 +33,8 @@ from nerula.run import MODEL, digest, read_tensors, trouble, write_tensors
 from nerula.schema import CARD, CONFIG, TENSORS, Config
 
 WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "nerula-small"
+"""The model that is taken where none is named; it comes with the package."""
 """Models that Nerula brings along, by name."""
 TOLERANCE = 1e-3
 """How far the probe's embedding may be from the stored one, relative to its length."""
@@ -130,11 +132,18 @@ def embed_probe(model: Model) -> NDArray[np.float32]:
     return next(model.embed_recordings([probe])).mean()
 
 
-def _found(name: Path | str) -> Path:
+def locate(name: Path | str) -> Path | None:
     """The folder of a model, of the model of a run, or of a model that Nerula brings along."""
     for folder in (Path(name), Path(name) / MODEL, WEIGHTS / str(name)):
         if (folder / CONFIG).is_file() and (folder / TENSORS).exists():
             return folder
+    return None
+
+
+def _found(name: Path | str) -> Path:
+    folder = locate(name)
+    if folder is not None:
+        return folder
     bundled = ", ".join(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}")))
     raise NerulaError(
         f"{name} is no model.",

@@ -30,8 +30,8 @@ FACTS = (*_OWN_FACTS, "windows", "valid")
 
 def embed(
     model: str,
-    source: Path,
-    out: Path,
+    source: Path | None = None,
+    out: Path | None = None,
     *,
     lead: str | None = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
@@ -47,15 +47,18 @@ def embed(
     recording longer than the model's window is embedded in windows, whose mean it gets. A file
     that cannot be trusted goes to OUT.quarantine.csv with its reason, and the work goes on.
 
+    `nerula embed FILE` is enough: MODEL is then the one that Nerula brings along.
+
     Parameters
     ----------
     model
         Folder of a model or of a finished run, or the name of a model that Nerula brings along.
+        May be left out.
     source
         A store, a data set's folder, a folder of recordings, or one file.
     out
         OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
-        OUT.csv.
+        OUT.csv. By default SOURCE.embeddings.npy in the folder where you are.
     lead
         Which lead to give a model of one lead, where recordings have several and none of its name.
     kind
@@ -77,6 +80,7 @@ def embed(
     from nerula.readers.source import Hints
     from nerula.store import INDEX, Store
 
+    model, source, out = _places(model, source, out)
     if out.suffix not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
     loaded = bundle.load(model, device=device, precision=precision)
@@ -99,6 +103,23 @@ def embed(
     WRITERS[out.suffix](out, result)
     _say(model, result, out, _write_refused(out, result))
     return 0
+
+
+def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, Path, Path]:
+    """Read MODEL SOURCE OUT, where MODEL and OUT may be left out."""
+    from nerula import bundle
+
+    is_model = bundle.locate(first) is not None
+    if second is not None and (third is not None or is_model):
+        model, source, out = first, second, third
+    elif is_model:
+        raise UsageError(
+            f"{first} is a model; what to embed with it is missing.",
+            "Write: nerula embed MODEL SOURCE OUT.npy, or nerula embed SOURCE.",
+        )
+    else:
+        model, source, out = bundle.DEFAULT, Path(first), second
+    return model, source, out or Path(f"{source.resolve().stem}.embeddings.npy")
 
 
 @dataclass

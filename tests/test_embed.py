@@ -164,5 +164,23 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(
     assert ".npy, .npz, .parquet, .csv" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_model_and_out_may_be_left_out(
+    folder: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nerula.bundle.DEFAULT", str(folder))
+    embed(str(folder), store, Path("all.npy"))
+    embed(str(folder), store)
+    embed(str(store), Path("source-and-out.npy"))
+    embed(str(store))
+    whole = Path("all.npy").read_bytes()
+    for name in ("store.embeddings.npy", "source-and-out.npy"):
+        assert Path(name).read_bytes() == whole
+    with pytest.raises(UsageError, match="what to embed with it is missing"):
+        embed(str(folder))
+    with pytest.raises(NerulaError, match="nowhere"):
+        embed("nowhere")
+
+
 def test_the_word_sample_is_a_source(folder: Path) -> None:
     assert open_source(Path("sample")).kind == "sample"
