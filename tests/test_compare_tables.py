@@ -145,6 +145,23 @@ def test_rows_that_were_judged_on_other_recordings_are_refused(tmp_path: Path) -
         standings.of(rows.ROWS["byol"], COLUMN)
 
 
+def test_a_collapse_and_what_cannot_be_judged_are_said(tmp_path: Path) -> None:
+    one_class = answered([1, 1, 1], [1, 1, 0])
+    plan = planned(tmp_path, {"nerula": [one_class], "byol": [one_class]})
+    name = "pretrain byol seed 0"
+    plan.cells[name] = Cell(
+        name, "pretrain", "byol", 0, {}, status=FINISHED,
+        facts={"collapsed": True, "steps": 5, "recordings_seen": 50},
+    )  # fmt: skip
+    auroc = Column("sex", "svc", "auroc")
+    table = Table("sex", "Sex", (COLUMN, auroc), ("nerula", "byol"))
+    made = document.of_table(table, Standings(plan))
+    assert [row["cells"][1] for row in made["rows"]] == [None, None]
+    assert made["sentences"][-1] == "Collapsed while it was trained: pretrain byol seed 0."
+    assert "| BYOL | 0.667 (0.000 to 1.000)<br>paper 0.61 | – |" in markdown.render(made)
+    assert " & --" in latex.render(made)
+
+
 def test_seeds_of_rows_may_differ_in_number_and_are_still_paired(golden: dict[str, Any]) -> None:
     cell = {row["name"]: row["cells"][0] for row in golden["rows"]}
     assert cell["simclr"]["seeds"] == [0]

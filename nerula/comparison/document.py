@@ -64,6 +64,11 @@ def of_table(table: Table, standings: Standings) -> dict[str, Any]:
         },
         "columns": columns,
         "rows": rows,
+        "collapsed": [
+            cell.name
+            for cell in plan.cells.values()
+            if cell.row in grid and cell.facts.get("collapsed")
+        ],
         "failed": [
             {"cell": cell.name, "problem": cell.problem}
             for cell in plan.cells.values()

@@ -52,7 +52,7 @@ class Standings:
         self._drawn: dict[tuple[str, bool, int], tuple[list[NDArray[np.int64]], Resamples]] = {}
 
     def of(self, row: Row, column: Column) -> Standing | None:
-        """Where a row stands; None where nothing is finished."""
+        """Where a row stands; None where nothing is finished, or cannot be judged."""
         asked = Column(**{**vars(column), "probe": column.probe_of(row)})
         cells = [cell for cell in self.plan.of(row.name, asked) if cell.status == FINISHED]
         runs: list[Judged] = []
@@ -66,6 +66,8 @@ class Standings:
         tested = np.unique(np.concatenate(names))
         drawn = self._draws(column, tested, runs, row.name)
         value, resampled = drawn.values(runs, metric(column.metric))
+        if not np.isfinite(value):
+            return None
         people = len(drawn.people)
         return Standing(value, resampled, len(tested), people, tuple(c.seed for c in cells))
 

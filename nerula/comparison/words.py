@@ -182,8 +182,11 @@ def _beside(document: dict[str, Any], kind: str, which: str) -> str:
 
 
 def _missing(document: dict[str, Any]) -> str:
-    failed = document["failed"]
-    return " ".join(f"Failed: {one['cell']} ({one['problem']})." for one in failed)
+    """What has no figure, or one that means little."""
+    said = [f"Failed: {one['cell']} ({one['problem']})." for one in document["failed"]]
+    if document["collapsed"]:
+        said.insert(0, f"Collapsed while it was trained: {_listed(document['collapsed'])}.")
+    return " ".join(said)
 
 
 def _first(values: dict[str, float], column: dict[str, Any]) -> list[str]:
