@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nerula.publishers import PUBLICATIONS
 from nerula.schema import Config
 
 LICENCE = "apache-2.0"
@@ -43,11 +44,20 @@ def card(config: Config) -> str:
         f"  # {config.dimensions} values\n```",
         "What is NaN, or marked invalid, is hidden from the encoder and never filled with zeros.",
         "## Training",
+        *_credits(training),
         _table(_flat(training)),
         "## Intended and not intended",
         f"Intended: {INTENDED} Not intended: {NOT_INTENDED}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _credits(training: Mapping[str, Any]) -> list[str]:
+    """Whose recordings these are, where a publisher is known."""
+    seen = training.get("data", {})
+    kinds = [part.get("kind") for part in seen.get("parts") or []] or [seen.get("kind")]
+    known = [PUBLICATIONS[kind] for kind in kinds if kind in PUBLICATIONS]
+    return [f"Data: {one.title} ({one.cite}). Licence: {one.licence}." for one in known]
 
 
 def _table(rows: Mapping[str, Any]) -> str:

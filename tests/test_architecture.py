@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"batches", "errors", "loss", "method", "options", "ranks", "run"},
     "display": set(),
     "schema": {"contract", "errors", "files"},
-    "cards": {"schema"},
+    "cards": {"publishers", "schema"},
     "model": NUMERIC | {"method", "schema"},
     "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
     "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
