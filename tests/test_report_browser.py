@@ -169,10 +169,13 @@ def test_a_name_that_looks_like_a_script_is_only_text(opened: Opened) -> None:
 
 
 def test_gaps_are_drawn_and_print_has_everything(opened: Opened) -> None:
-    page = opened()
+    page = opened(color_scheme="dark")
+    dark = background(page)
     assert page.locator("#gaps .filled").count() > 3
     assert page.locator("#gaps .band").count() > 3
     pdf = page.pdf(format="A4", print_background=True)
     assert pdf.startswith(b"%PDF")
+    assert page.locator("details:not([open])").count() == 0
+    assert background(page) == dark  # as it was before
     page.emulate_media(media="print", color_scheme="dark")
     assert background(page) == "rgb(255, 255, 255)"  # ink is saved on paper

@@ -6,6 +6,7 @@
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,19 +132,15 @@ def _sum_up(sources: "Sources", content: "Content") -> None:
     content.cautions = headlines.cautions(content.tasks, content.runs, sources.left_out)
     made: dict[str, list[str]] = {}
     for run in content.runs:
-        made.setdefault(run.command, []).append(f"Training of {run.name}")
-    for one in sources.results:
-        held = one.document
-        what = f"{held['task']['title']}: {words.way(held['way'])}"
-        made.setdefault(held["command"], []).append(what)
-    drawn = (
-        ", its map and its filled gaps"
-        if content.fillings
-        else ", its map"
-        if content.maps
-        else ""
-    )
-    made.setdefault(content.command, []).append(f"this page{drawn}")
+        made.setdefault(run.command, []).append(f"training of {run.name}")
+    counted = Counter((one.document["command"], one.document["task"]["title"])
+                      for one in sources.results)  # fmt: skip
+    for (command, title), count in counted.items():
+        results = f"{count} results" if count > 1 else "1 result"
+        made.setdefault(command, []).append(f"{title}, {results}")
+    own = ["this page", *["its map"] * bool(content.maps)]
+    own += ["its filled gaps"] * bool(content.fillings)
+    made.setdefault(content.command, []).append(words.listed(own))
     content.commands = [(command, what) for command, what in made.items() if command]
 
 

@@ -372,5 +372,16 @@
     links.forEach((a, id) => (id === one.target.id ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current")));
   }), { rootMargin: "-20% 0px -75%" });
   document.querySelectorAll("section").forEach((one) => seen.observe(one));
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+  let before; // the map is painted, so it has to be painted again for paper
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    document.querySelectorAll("details").forEach((one) => { one.open = true; });
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    if (before) document.documentElement.dataset.theme = before;
+    else delete document.documentElement.dataset.theme;
+    redraw();
+  });
 })();
