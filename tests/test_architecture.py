@@ -80,7 +80,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
     | {"writer"},
-    "report": GROUND | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
+    "report": GROUND
+    | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
     | {"tasks"},
     "cli": {"__init__", "errors", "defects"},
