@@ -171,8 +171,8 @@ class LocalEncoder(Encoder):
 
     `stem` lists (channels, stride) of the convolutions, `blocks` (reach, stride) of the
     transformer blocks; `widening` convolutions k5 between them bring the one to the other's
-    width; with `rotary`, attention tells distances apart. Every lead comes with its validity as a second input, so that a hidden
-    sample is not mistaken for a sample of 0 mV.
+    width; with `rotary`, attention tells distances apart. Every lead comes with its validity as a
+    second input, so that a hidden sample is not mistaken for a sample of 0 mV.
     """
 
     def __init__(
