@@ -25,7 +25,7 @@ def test_weights_are_small_attributed_and_from_folds_that_are_not_judged(name: s
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_000_000
     config = bundle.load(name).config  # strict, and compares the fingerprint
     assert config is not None
-    assert config.training["data"]["kind"] == "ptbxl"
+    assert config.training["data"]["kind"] == "ptbxl100"
     assert set(config.training["data"]["folds"]) == set("12345678")
     card = (folder / "README.md").read_text()
     assert "CC BY 4.0" in card
