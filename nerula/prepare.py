@@ -180,8 +180,10 @@ class Request:
         return chunked(self.source, self.options.limit) if self._few is None else self._few
 
 
-def make_store(source: "Source", store: Path, options: Options, jobs: int = 1) -> None:
-    """Prepare an opened source, or continue to; print what came out."""
+def make_store(
+    source: "Source", store: Path, options: Options, jobs: int = 1, *, quiet: bool = False
+) -> None:
+    """Prepare an opened source, or continue to; print what came out, unless it should be quiet."""
     from nerula import summary, workers, workplace
     from nerula.store import Store
 
@@ -196,7 +198,8 @@ def make_store(source: "Source", store: Path, options: Options, jobs: int = 1) -
     with workplace.claimed(store) as place, _full_disk_explained(store):
         contract = _contract(request, place, jobs)
         _publish(_prepare_parts(request, contract, place, jobs), request, place)
-    summary.show(Store.open(store), found)
+    if not quiet:
+        summary.show(Store.open(store), found)
 
 
 def _refuse_other(store: Path, request: Request, facts: dict[str, Any]) -> None:

@@ -131,7 +131,8 @@ def opened(data: Path | None, task: "Task", contract: "Contract", cache: Path) -
     place = cache / _store_name(source.kind, contract, leads)
     cache.mkdir(parents=True, exist_ok=True)
     if not (place / INDEX).exists():
-        make_store(source, place, Options(leads=leads, rate=contract.rate, band=contract.band))
+        wanted = Options(leads=leads, rate=contract.rate, band=contract.band)
+        make_store(source, place, wanted, quiet=True)
     return Store.open(place)
 
 
