@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nerula import __version__, guards, judgement, probes
 from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
 from nerula.errors import UsageError
-from nerula.features import Features, Gap, fingerprint, identity
+from nerula.features import Features, Gap, fingerprint
 from nerula.fewer import subset
 from nerula.gaps import FILLINGS
 from nerula.metrics import Answers
@@ -163,8 +163,10 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
             cases |= {Gap(g, how): [] for g in ground.ways.gaps for how in FILLINGS}
         chance: list[Judged] = []
         fits: list[dict[str, Any]] = []
+        first: probes.Fitted | None = None
         for number, draw, split in _fits(ground, share):
             fitted, facts = _fit(ground, probe, split, draw)
+            first = first or fitted
             fits.append({"split": number, "draw": draw, **facts, **_checked(ground, number)})
             truth = ground.target[split.test]
             for gap, judged in cases.items():
@@ -177,7 +179,8 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
         for gap, judged in cases.items():
             way = {"probe": probe, "labels": share, "gap": gap.share, "filling": gap.filling}
             count = len(judged)
-            yield _result(ground, way, judged, chance[:count], fits[:count])
+            found = _result(ground, way, judged, chance[:count], fits[:count])
+            yield replace(found, fitted=first if gap is WHOLE else None)
 
 
 def _fits(ground: Ground, share: float) -> Iterator[tuple[int, int, Split]]:
@@ -327,7 +330,7 @@ def _result(
             "main": task.main,
             "protocol": task.protocol,
         },
-        "model": identity(model) | {"fingerprint": fingerprint(model)},
+        "model": model.identity | {"fingerprint": fingerprint(model)},
         "provenance": ground.provenance,
         "data": {
             "store": ground.store.digest,

@@ -37,29 +37,9 @@ class Gap:
     filling: str
 
 
-def identity(model: "Model") -> dict[str, Any]:
-    """What a model is: everything that its embeddings depend on."""
-    if model.config is None:
-        from nerula.run import digest
-
-        method, arguments = type(model.method).__name__, {}
-        tensors = digest(model.method.state_dict())
-    else:
-        config = model.config
-        method, arguments, tensors = config.method, config.arguments, config.tensors
-    return {
-        "method": method,
-        "arguments": arguments,
-        "tensors": tensors,
-        "window": model.window,
-        "contract": model.contract.as_json(),
-        "precision": "bf16" if model.bf16 else "fp32",
-    }
-
-
 def fingerprint(model: "Model") -> str:
     """Sixteen hexadecimal digits of a model's identity."""
-    return _digest(identity(model))
+    return _digest(model.identity)
 
 
 @dataclass(frozen=True)
@@ -178,7 +158,7 @@ class Features:
 
     def _key(self, gap: Gap | None) -> str:
         facts = {
-            "model": identity(self.model),
+            "model": self.model.identity,
             "store": self.store.digest,
             "leads": self._leads,
             "view": self.task.view,

@@ -13,10 +13,12 @@ from torch import Tensor
 from nerula import signal as signals
 from nerula.conform import conform
 from nerula.contract import Contract
+from nerula.cores import side_by_side
 from nerula.errors import UsageError, refuse
 from nerula.method import Method
 from nerula.readers.names import STANDARD, canonical_lead, millivolts_per
 from nerula.recording import Recording
+from nerula.run import digest
 from nerula.schema import Config
 
 Array = NDArray[np.float32]
@@ -64,6 +66,24 @@ class Model:
             f"Model({type(self.method).__name__}: {leads} at {self.contract.rate:g} Hz, "
             f"windows of {self.seconds:g} s)"
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that its embeddings depend on, as JSON values."""
+        if self.config is None:
+            method, arguments = type(self.method).__name__, {}
+            tensors = digest(self.method.state_dict())
+        else:
+            method, arguments = self.config.method, self.config.arguments
+            tensors = self.config.tensors
+        return {
+            "method": method,
+            "arguments": arguments,
+            "tensors": tensors,
+            "window": self.window,
+            "contract": self.contract.as_json(),
+            "precision": "bf16" if self.bf16 else "fp32",
+        }
 
     @property
     def seconds(self) -> float:
@@ -228,21 +248,18 @@ class Model:
         filled = (total[:, :end] / np.maximum(share[:, :end], 1e-9)).astype(np.float32)
         return np.where(valid, x, filled)
 
-    @torch.inference_mode()
     def _run(
         self, function: Callable[[Tensor, Tensor], Tensor], x: Array, valid: NDArray[np.bool_]
     ) -> Array:
         """Apply one of the method's functions to (windows, leads, time), a batch at a time."""
+
+        def work(batch: slice) -> Tensor:
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bf16):
+                given = (torch.from_numpy(part[batch]).to(self._device) for part in (x, valid))
+                return function(*given).float()
+
         batches = (slice(start, start + BATCH) for start in range(0, len(x), BATCH))
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bf16):
-            parts = [
-                function(
-                    torch.from_numpy(x[batch]).to(self._device),
-                    torch.from_numpy(valid[batch]).to(self._device),
-                )
-                for batch in batches
-            ]
-        result: Array = torch.cat(parts).float().cpu().numpy()
+        result: Array = torch.cat(side_by_side(work, batches, self._device)).cpu().numpy()
         return result
 
 

@@ -1,6 +1,7 @@
 """The verb `probe`: one task, its classical models, with intervals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,6 +32,7 @@ def probe(
     draws: int = 5,
     finetune: bool = False,
     out: Path | None = None,
+    save: Path | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -64,6 +66,9 @@ def probe(
     out
         Folder for results (JSON with predictions beside), stores and embeddings; what is there
         is not computed again. Without it everything but the table is forgotten.
+    save
+        Folder for the probes themselves, one safetensors file each: arrays and JSON, no code. Of
+        a task with several splits, the probe of the first.
     seed
         Of the probes, and of the draws of labels.
     device
@@ -77,6 +82,7 @@ def probe(
 
     from nerula import bundle
     from nerula.evaluate import Ways, evaluate
+    from nerula.portable import SUFFIX
     from nerula.tasks import find
 
     asked = find(task)
@@ -95,14 +101,27 @@ def probe(
         loaded = bundle.load(model, device=device, precision=precision)
         store = opened(data, asked, loaded.contract, folder / CACHE)
         results: list[Result] = []
+        saved: list[Path] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
             results.append(result)
             console.print(f"[dim]{_in_short(result.document)}[/]")
             if out is not None:
                 result.write(out / RESULTS)
+            if save is not None and (fitted := result.portable()):
+                saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
+            results[-1] = replace(result, fitted=None)  # a forest is large
         _show(console, results)
         _say_next(console, model, task, data, out)
+        for path in saved:
+            console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
     return results
+
+
+def file_name(document: dict[str, Any]) -> str:
+    """Such as "sex.logistic", or "sex.logistic.labels-0.01"."""
+    way = document["way"]
+    words = [document["task"]["name"], way["probe"]]
+    return ".".join(words + ([f"labels-{way['labels']:g}"] if way["labels"] < 1 else []))
 
 
 def opened(data: Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":

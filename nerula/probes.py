@@ -8,13 +8,17 @@ fifth of the training subjects takes their place, and the last fit is on all of 
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import UsageError
+from nerula.estimators import EachLabel, Softmax, label_scores
+from nerula.forms import arrays_of, linear_of
 from nerula.metrics import LOWER, METRICS, Answers, Floats
+from nerula.portable import Probe
 
 CANDIDATE_ROWS = 4000
 """Rows at most on which hyper-parameters are compared; the last fit takes all."""
@@ -88,7 +92,7 @@ class Fitted:
                 score = self.estimator.predict(x).reshape(-1, 1) * self.unit + self.offset
                 return Answers(target, score.astype(np.float64), score[:, 0])
             case "labels":
-                score = _label_scores(self.estimator, x)
+                score = label_scores(self.estimator, x)
                 return Answers(target, score, np.zeros(len(z), np.int64))
         if self.margins is None:
             score = self._columns(self.estimator.predict_proba(x))
@@ -102,6 +106,24 @@ class Fitted:
         margins: Floats = self.estimator.decision_function(self._standardised(z))
         return margins.reshape(len(z), -1)
 
+    def portable(
+        self, answers: tuple[str, ...], embedding: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> Probe:
+        """The same as arrays, to be saved and used without what fitted it."""
+        kind = self.question.kind
+        form, arrays = arrays_of(self.estimator, kind)
+        columns = np.arange(self.question.columns)
+        if kind == "classes":
+            columns = np.asarray(self.estimator.classes_)
+        arrays |= {"centre": self.centre, "spread": self.spread}
+        arrays["columns"] = columns.astype(np.int64)
+        if kind == "values":
+            arrays |= {"offset": np.asarray(self.offset), "unit": np.asarray(self.unit)}
+        if hasattr(self.margins, "coef_"):
+            calibration = linear_of(self.margins)
+            arrays |= {f"calibration.{name}": one for name, one in calibration.items()}
+        return Probe(kind, answers, form, arrays, dict(embedding), dict(about))
+
     def _standardised(self, z: NDArray[np.float32]) -> Floats:
         return (z - self.centre) / self.spread
 
@@ -110,6 +132,11 @@ class Fitted:
         full = np.zeros((len(score), self.question.columns))
         full[:, self.estimator.classes_.astype(np.int64)] = score
         return full
+
+
+def load(path: Path | str) -> Probe:
+    """Load a probe that `nerula probe --save`, or `Probe.save`, has written."""
+    return Probe.load(path)
 
 
 def fit(
@@ -208,19 +235,8 @@ def _margins(fitted: Fitted, held: Examples) -> Any:
     known = np.isin(held.target, fitted.estimator.classes_)
     seen = np.unique(held.target[known])
     if len(seen) < len(fitted.estimator.classes_):  # too few rows to learn shares from
-        return _Softmax()
+        return Softmax()
     return LogisticRegression(C=1.0).fit(fitted.raw(held.z)[known], held.target[known])
-
-
-class _Softmax:
-    """Margins to numbers between 0 and 1 where there is nothing to calibrate them by."""
-
-    def predict_proba(self, margins: Floats) -> Floats:
-        """Shares that add up to 1."""
-        both = np.hstack((-margins, margins)) if margins.shape[1] == 1 else margins
-        powers = np.exp(both - both.max(1, keepdims=True))
-        shares: Floats = powers / powers.sum(1, keepdims=True)
-        return shares
 
 
 def _carved(question: Question, train: Examples, seed: int) -> tuple[Examples, Examples]:
@@ -276,7 +292,7 @@ def _logistic(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any: 
     from sklearn.linear_model import LogisticRegression
 
     if kind == "labels":
-        return _EachLabel(lambda: LogisticRegression(solver="newton-cholesky", **chosen))
+        return EachLabel(lambda: LogisticRegression(solver="newton-cholesky", **chosen))
     return LogisticRegression(max_iter=300, **chosen)
 
 
@@ -298,41 +314,6 @@ def _mlp(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
         random_state=seed,
         **chosen,
     )
-
-
-class _EachLabel:
-    """One model per label; where training has only one answer, that one."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make, self._models = make, list[Any]()
-
-    def fit(self, x: Floats, target: NDArray[np.int64]) -> "_EachLabel":
-        """Fit all."""
-        self._models = [
-            self._make().fit(x, column) if 0 < column.mean() < 1 else float(column.mean())
-            for column in target.T
-        ]
-        return self
-
-    def predict_proba(self, x: Floats) -> Floats:
-        """(N, labels)."""
-        columns = [
-            np.full(len(x), one) if isinstance(one, float) else one.predict_proba(x)[:, 1]
-            for one in self._models
-        ]
-        return np.stack(columns, axis=1)
-
-
-def _label_scores(estimator: Any, x: Floats) -> Floats:
-    """(N, labels), whatever way a model gives them."""
-    score = estimator.predict_proba(x)
-    if not isinstance(score, list):
-        return np.asarray(score, np.float64)
-    held = zip(score, estimator.classes_, strict=True)
-    return np.stack(
-        [one[:, 1] if len(classes) == 2 else np.full(len(x), classes[0]) for one, classes in held],
-        axis=1,
-    ).astype(np.float64)
 
 
 MAKERS: dict[str, Callable[[str, dict[str, Any], int, Size], Any]] = {

@@ -7,9 +7,9 @@ and the paired difference to another result, without the model.
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from nerula.bootstrap import RESAMPLES, Interval, Judged, Resamples, metric
 from nerula.errors import NerulaError
 from nerula.files import replacing, write_whole
 from nerula.metrics import Answers
+
+if TYPE_CHECKING:
+    from nerula.portable import Probe
+    from nerula.probes import Fitted
 
 FORMAT = "nerula-result-1"
 _LIMIT = 1 << 28
@@ -31,6 +35,8 @@ class Result:
     runs: tuple[Judged, ...]
     name: NDArray[np.str_]
     """Names of the recordings that `Judged.row` numbers."""
+    fitted: "Fitted | None" = field(default=None, repr=False)
+    """The probe itself, of several splits or draws the first; `write` leaves it out."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -65,6 +71,18 @@ class Result:
         document = self.document | {"predictions": path.with_suffix(".npz").name}
         write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
         return path
+
+    def portable(self) -> "Probe | None":
+        """The probe as arrays and JSON, with what is known of it; None where there is none."""
+        if self.fitted is None:
+            return None
+        held = self.document
+        embedding = {name: one for name, one in held["model"].items() if name != "fingerprint"}
+        said = ("task", "way", "windows", "data", "provenance", "metrics", "command")
+        limits = [None if np.isnan(one) else float(one) for one in self.runs[0].thresholds]
+        about = {name: held[name] for name in said} | {"fit": held["fits"][0]}
+        answers = tuple(held["task"]["answers"])
+        return self.fitted.portable(answers, embedding, about | {"thresholds": limits})
 
     @classmethod
     def read(cls, path: Path) -> Self:

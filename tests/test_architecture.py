@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "display": set(),
     "schema": {"contract", "errors", "files"},
     "cards": {"publishers", "schema"},
-    "model": NUMERIC | {"method", "schema"},
+    "model": NUMERIC | {"method", "run", "schema"},
     "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
     "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
@@ -71,7 +71,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gaps": {"signal"},
     "fewer": set(),
     "guards": GROUND | {"leakage", "tasks"},
-    "probes": {"errors", "metrics"},
+    "forms": set(),
+    "estimators": {"forms"},
+    "portable": {"__init__", "errors", "files", "forms"},
+    "probes": {"errors", "estimators", "forms", "metrics", "portable"},
     "features": {"errors", "files", "gaps", "model", "run", "signal", "store", "summary", "tasks"},
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
@@ -95,6 +98,7 @@ TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
+TORCH_FREE |= {"forms", "estimators", "portable"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 
