@@ -1,0 +1,33 @@
+"""Cores: batches side by side, each on a core of its own."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from nerula.workers import keep_memory
+
+Batch = TypeVar("Batch")
+
+
+def side_by_side(
+    work: Callable[[Batch], torch.Tensor], batches: Iterable[Batch], device: torch.device
+) -> list[torch.Tensor]:
+    """Apply `work` to every batch without gradients, in order.
+
+    On a CPU, one thread for each core that torch may use takes whole batches: a small network's
+    layers are too short to be shared out one by one (on two: 930 windows/s against 650).
+    Elsewhere one after the other.
+    """
+    keep_memory()
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    waiting = list(batches)
+    inference = torch.inference_mode()(work)
+    if cores == 1 or len(waiting) < 2:
+        return [inference(batch) for batch in waiting]
+    try:
+        with ThreadPoolExecutor(cores, "nerula", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(inference, waiting))
+    finally:
+        torch.set_num_threads(cores)
