@@ -132,3 +132,28 @@ def _resampled(x: Tensor, valid: Tensor, position: Tensor) -> tuple[Tensor, Tens
     seen = torch.where(valid, x, 0.0)
     read = seen.gather(-1, left) * (1 - share) + seen.gather(-1, right) * share
     return read, valid.gather(-1, left) & valid.gather(-1, right)
+
+
+def spans(valid: Tensor, generator: torch.Generator, *, probability: float, length: int) -> Tensor:
+    """Draw masks (B, T) of runs of `length`, which may overlap, where `valid` (B, T).
+
+    As many runs as would hide `probability` of the places if none overlapped, the fraction of a
+    run by chance, begin at different places (wav2vec 2.0, section 3.1).
+    """
+    batch, time = valid.shape
+    length = min(length, time)
+    places = time - length + 1
+    noise = torch.rand(batch, places + 1, generator=generator, device=valid.device)
+    count = (probability * time / length + noise[:, :1]).floor()
+    begins = noise[:, 1:].argsort(1).argsort(1) < count
+    hidden = F.max_pool1d(F.pad(begins.float(), (length - 1, length - 1)).unsqueeze(1), length, 1)
+    return (hidden.squeeze(1) > 0) & valid
+
+
+def fewer_leads(valid: Tensor, generator: torch.Generator, chance: float) -> Tensor:
+    """Hide each lead of (B, L, T) by chance, never the last one that holds a sample."""
+    held = valid.any(-1)
+    noise = torch.rand(held.shape, generator=generator, device=valid.device)
+    most = noise.masked_fill(~held, -1.0).argmax(1, keepdim=True)
+    kept = (noise >= chance).scatter(1, most, True)
+    return valid & kept.unsqueeze(-1)

@@ -75,11 +75,60 @@ def info_nce(first: Tensor, second: Tensor, subject: Tensor, temperature: float 
     column = torch.arange(len(subjects), device=a.device)
     same = (subject.unsqueeze(1) == subjects) & (subject.unsqueeze(1) >= 0)
     same |= row.unsqueeze(1) == column
-    # The mean over the pairs of all ranks: a rank with many pairs counts for more.
-    pairs = _gathered(same.sum().view(1)).float().mean()
+    pairs = _per_rank(same)
     there = _scores(a, _gathered(b), temperature).log_softmax(1)
     back = _scores(b, _gathered(a), temperature).log_softmax(1)
     return -((there + back) * same).sum() / (2 * pairs)
+
+
+def frame_contrast(
+    context: Tensor,
+    target: Tensor,
+    label: Tensor,
+    negatives: Tensor,
+    *,
+    where: Tensor,
+    temperature: float = 0.1,
+) -> Tensor:
+    """InfoNCE of frames within one segment (wav2vec 2.0, equation 3), over frames in `where`.
+
+    Each context (B, M, D) has to find the target (B, M, D) of its own frame among those of the
+    frames in `negatives` (B, M, N). A negative of the same `label` (B, M) is no negative.
+    """
+    with torch.autocast(context.device.type, enabled=False):
+        score = _unit(context) @ _unit(target).transpose(1, 2) / temperature
+    own = score.diagonal(dim1=1, dim2=2)
+    other = label.unsqueeze(1).expand(-1, label.shape[1], -1).gather(2, negatives)
+    drawn = score.gather(2, negatives).masked_fill(other == label.unsqueeze(2), -torch.inf)
+    each = torch.logsumexp(torch.cat([own.unsqueeze(2), drawn], dim=2), dim=2) - own
+    return (each * where).sum() / _per_rank(where)
+
+
+def diversity(shares: Tensor, where: Tensor) -> Tensor:
+    """Share of the code books that is not used (wav2vec 2.0, equation 4, as released).
+
+    `shares` (..., groups, entries) are the softmax of each frame; their mean over the frames in
+    `where` (...), of all ranks, has a perplexity for each book: 1 - sum of those / all entries.
+    """
+    total = (shares.float() * where[..., None, None]).flatten(0, -3).sum(0)
+    mean = _gathered(total.unsqueeze(0)).mean(0) / _per_rank(where)
+    used = torch.exp(-torch.xlogy(mean, mean).sum(-1)).sum()
+    return 1 - used / mean.numel()
+
+
+def mean_square(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of the squares of the values (..., D) in `where` (...), as of all ranks together."""
+    squares = values.float().square().mean(-1)
+    return (squares * where).sum() / _per_rank(where)
+
+
+def _per_rank(where: Tensor) -> Tensor:
+    """How many there are, as a mean over the ranks: at least 1.
+
+    A rank's sum divided by it, averaged over the ranks, is the mean over all of them: a rank that
+    has more counts for more.
+    """
+    return _gathered(where.sum().view(1)).float().mean().clamp(min=1)
 
 
 def _unit(z: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ def test_masked_mse() -> None:
 RANKS = """
 import sys, torch
 from torch import distributed
-from nerula.loss import info_nce, nt_xent
+from nerula.loss import diversity, frame_contrast, info_nce, mean_square, nt_xent
 
 rank, world = int(sys.argv[1]), int(sys.argv[2])
 if world > 1:
@@ -142,6 +142,12 @@ weight = torch.randn(6, 4, requires_grad=True)
 mine = slice(rank * 8 // world, (rank + 1) * 8 // world)
 a, b = x[mine] @ weight, y[mine] @ weight
 loss = nt_xent(a, b) + info_nce(a, b, subject[mine])
+frames = torch.randn(8, 5, 6)[mine] @ weight
+label, negatives = torch.randint(3, (8, 5))[mine], torch.randint(5, (8, 5, 4))[mine]
+where = torch.rand(8, 5)[mine] < 0.6
+found = frame_contrast(frames, frames.roll(1, 2), label, negatives, where=where)
+shares = frames.unflatten(2, (2, 2)).softmax(-1)
+loss = loss + found + diversity(shares, where) + mean_square(frames, where)
 loss.backward()
 both = torch.cat([weight.grad.reshape(-1), loss.detach().view(1)])
 if world > 1:

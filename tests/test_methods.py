@@ -74,7 +74,8 @@ def test_presets_are_arguments(name: str) -> None:
     for preset, arguments in find(name).presets.items():
         assert set(arguments) <= known
         json.dumps(arguments)
-        assert isinstance(made(name, preset=preset), Method)
+        with torch.device("meta"):  # published sizes need not fit into memory
+            assert isinstance(made(name, preset=preset), Method)
 
 
 def test_the_docstring_names_its_source(name: str) -> None:
@@ -224,7 +225,7 @@ def test_the_state_is_the_method(name: str) -> None:
 def test_reconstruction_keeps_what_was_measured_or_is_refused(name: str) -> None:
     method = made(name).eval()
     x, valid = signals(3, method.needs.leads)
-    if type(method).reconstruct is Method.reconstruct:
+    if type(method).decode is Method.decode:
         with pytest.raises(TypeError, match="reconstruction"):
             method.reconstruct(x, valid)
         return

@@ -1,4 +1,4 @@
-"""A plain transformer (Vaswani et al. 2017, normalised before each layer), for short sequences."""
+"""A plain transformer (Vaswani et al. 2017), for short sequences."""
 
 import math
 
@@ -8,13 +8,27 @@ from torch.nn import functional as F
 
 from nerula.encoders.attention import NEVER
 
+SHORT = 256
+"""Tokens up to which all weights of the attention are kept, on a CPU in bfloat16."""
+
 
 class TransformerBlock(nn.Module):
-    """Attention to every visible position, and a network of two layers."""
+    """Attention to every visible position, and a network of two layers.
 
-    def __init__(self, width: int, heads: int, expansion: int = 4) -> None:
+    Normalised before each of the two, or, as first published, `post` their sum with what came in.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        expansion: int = 4,
+        *,
+        post: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.post, self.dropout = heads, post, dropout
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -27,17 +41,43 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Apply to (B, T, width); keys that are not `valid` (B, T) have no weight at all."""
+        if self.post:
+            x = self.norm(x + self._dropped(self._attend(x, valid)))
+            summed: Tensor = self.mlp[0](x + self._dropped(self.mlp[1:](x)))
+            return summed
+        x = x + self._dropped(self._attend(self.norm(x), valid))
+        result: Tensor = x + self._dropped(self.mlp(x))
+        return result
+
+    def _attend(self, x: Tensor, valid: Tensor | None) -> Tensor:
         batch, time, width = x.shape
-        split = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        split = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = (part.contiguous() for part in split.unbind(0))
         bias = None
         if valid is not None:
             bias = torch.zeros(valid.shape, dtype=query.dtype, device=x.device)
-            bias = bias.masked_fill_(~valid, NEVER)[:, None, None, :].expand(-1, -1, time, -1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, time, width))
-        result: Tensor = x + self.mlp(x)
-        return result
+            bias = bias.masked_fill_(~valid, NEVER)[:, None, None, :]
+        mixed = attend(query, key, value, bias)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, time, width))
+        return out
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Mix values (B, heads, T, D) by softmax(q k^T / sqrt(D) + bias), bias (B, 1, 1, T) or None.
+
+    One fused step. But in bfloat16 on a CPU two batched products are two to five times as fast,
+    forward and backward, as long as the weights they keep are few.
+    """
+    time = query.shape[2]
+    if time <= SHORT and query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)
+        return (scores if bias is None else scores + bias).softmax(-1) @ value
+    if bias is not None:
+        bias = bias.expand(-1, -1, time, -1)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
 def sinusoids(time: int, width: int, device: torch.device) -> Tensor:

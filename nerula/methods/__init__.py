@@ -14,6 +14,7 @@ METHODS = {
     "simclr": "nerula.methods.simclr:Simclr",
     "cmsc": "nerula.methods.cmsc:Cmsc",
     "timae": "nerula.methods.timae:Timae",
+    "w2v_cmsc_rlm": "nerula.methods.w2v_cmsc_rlm:W2vCmscRlm",
     "supervised": "nerula.methods.supervised:Supervised",
     "random_init": "nerula.methods.random_init:RandomInit",
     "random_convolutions": "nerula.methods.random_convolutions:RandomConvolutions",
