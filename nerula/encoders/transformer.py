@@ -74,7 +74,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
     time = query.shape[2]
     if time <= SHORT and query.device.type == "cpu" and query.dtype == torch.bfloat16:
         scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)
-        return (scores if bias is None else scores + bias).softmax(-1) @ value
+        mixed: Tensor = (scores if bias is None else scores + bias).softmax(-1) @ value
+        return mixed
     if bias is not None:
         bias = bias.expand(-1, -1, time, -1)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
