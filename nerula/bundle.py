@@ -33,9 +33,9 @@ from nerula.run import MODEL, digest, read_tensors, trouble, write_tensors
 from nerula.schema import CARD, CONFIG, TENSORS, Config
 
 WEIGHTS = Path(__file__).parent / "weights"
+"""Models that Nerula brings along, by name."""
 DEFAULT = "nerula-small"
 """The model that is taken where none is named; it comes with the package."""
-"""Models that Nerula brings along, by name."""
 TOLERANCE = 1e-3
 """How far the probe's embedding may be from the stored one, relative to its length."""
 LARGEST = 1 << 16
@@ -56,6 +56,10 @@ def load(
     `precision` "bf16" computes matrix products in bfloat16: about twice as fast where the
     processor has instructions for it, with embeddings that agree to two or three digits.
     `method` is the class of a method of your own: a model's config never imports code by itself.
+
+    >>> import nerula
+    >>> nerula.load("nerula-small")
+    Model(Nerula: II at 100 Hz, windows of 10.24 s)
     """
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"There is no precision {precision!r}.", "Choose fp32 or bf16.")

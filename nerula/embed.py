@@ -18,10 +18,11 @@ from nerula.files import replacing, write_whole
 if TYPE_CHECKING:
     from nerula.chunks import Refusal
     from nerula.contract import Contract
-    from nerula.model import Embedded, Model, Prepared
+    from nerula.model import Embedded, Model
     from nerula.readers.source import Entry, Source
     from nerula.recording import Recording
     from nerula.store import Store
+    from nerula.windowed import Prepared
 
 _OWN_FACTS = ("name", "subject", "fold", "age", "sex")
 FACTS = (*_OWN_FACTS, "windows", "valid")

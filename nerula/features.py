@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from nerula import gaps, signal
 from nerula.errors import UsageError
 from nerula.files import replacing
 from nerula.store import Store
-from nerula.tasks import Task
+from nerula.tasks.task import View
 
 if TYPE_CHECKING:
-    from nerula.model import Model, Prepared
+    from nerula.model import Model
     from nerula.summary import Advance
+    from nerula.windowed import Prepared
 
 KEPT_EVERY = 4096
 """Recordings after which what is computed is written down."""
@@ -37,6 +38,36 @@ class Gap:
     filling: str
 
 
+class Cut(Protocol):
+    """Which leads of a recording are embedded, and in which pieces; every `Task` says so."""
+
+    @property
+    def name(self) -> str:
+        """What wants it so."""
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Which signals of the data; where empty, the model's own."""
+
+    @property
+    def view(self) -> View:
+        """The whole recording, each lead on its own, or halves apart."""
+
+    @property
+    def overlap(self) -> float:
+        """Share of a window that the next one repeats."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Recordings as `Model.embed` takes them."""
+
+    name: str = "similar"
+    leads: tuple[str, ...] = ()
+    view: View = "whole"
+    overlap: float = 0.0
+
+
 def fingerprint(model: "Model") -> str:
     """Sixteen hexadecimal digits of a model's identity."""
     return _digest(model.identity)
@@ -48,7 +79,7 @@ class Features:
 
     model: "Model"
     store: Store
-    task: Task
+    task: Cut
     folder: Path
     """Where they are kept."""
 

@@ -70,9 +70,13 @@ class Method(nn.Module, ABC):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """(B, L, T) mV and its validity to embeddings (B, D)."""
 
-    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:  # noqa: ARG002
-        """Fill (B, L, T) where it is invalid, in mV."""
+    def decode(self, x: Tensor, valid: Tensor) -> Tensor:  # noqa: ARG002
+        """Rebuild (B, L, T) from what is valid, throughout, in mV."""
         raise TypeError(f"{type(self).__name__} has no reconstruction path")
+
+    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Fill (B, L, T) where it is invalid, in mV."""
+        return torch.where(valid, x, self.decode(x, valid))
 
     def after_step(self, progress: float) -> None:
         """Run after each optimiser step, for moving averages."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,19 +11,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from nerula import given, quality
 from nerula import signal as signals
 from nerula.conform import conform
 from nerula.contract import Contract
 from nerula.cores import side_by_side
-from nerula.errors import UsageError, refuse
+from nerula.errors import UsageError
 from nerula.method import Method
-from nerula.readers.names import STANDARD, canonical_lead, millivolts_per
+from nerula.quality import Quality
 from nerula.recording import Recording
 from nerula.run import digest
 from nerula.schema import Config
+from nerula.similar import Neighbours, Similar
+from nerula.store import Store
+from nerula.windowed import Prepared, blended, cut, grouped
 
 Array = NDArray[np.float32]
-Prepared = tuple[Array, NDArray[np.bool_]]
 BATCH = 32
 """Windows that are computed at once."""
 GROUPED = 8
@@ -59,6 +63,7 @@ class Model:
         self.contract, self.window, self.config, self.bf16 = contract, window, config, bf16
         held = next(chain(method.parameters(), method.buffers()), torch.empty(0))
         self._device = held.device
+        self._neighbours: Neighbours | None = None
 
     def __repr__(self) -> str:
         leads = " ".join(self.contract.leads)
@@ -109,8 +114,16 @@ class Model:
         padded, whose embeddings are averaged by their share of valid samples.
 
         Returns (D,) for one recording and (N, D) for many.
+
+        >>> import nerula
+        >>> x, rate = nerula.ecg()  # (1000,) mV
+        >>> model = nerula.load("nerula-small")
+        >>> model.embed(x, rate).shape
+        (384,)
+        >>> model.embed([x, x[:700]], rate=250, lead="I").shape
+        (2, 384)
         """
-        recordings, many = _recordings(
+        recordings, many = given.recordings(
             signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
         )
         means = [windows.mean() for windows in self.embed_recordings(recordings)]
@@ -129,13 +142,17 @@ class Model:
         """Embed every window of one recording: (windows, D), and their shares of valid samples.
 
         Windows follow each other without overlap from the start; each is `model.seconds` long.
+
+        >>> import nerula, numpy as np
+        >>> x, rate = nerula.ecg()
+        >>> z, share = nerula.load("nerula-small").embed_windows(np.tile(x, 6), rate)
+        >>> z.shape, share.shape
+        ((6, 384), (6,))
         """
-        recordings, many = _recordings(
-            signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
+        recording = given.one(
+            "embed_windows", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
         )
-        if many:
-            raise UsageError("embed_windows takes one recording at a time.")
-        return next(self.embed_recordings(recordings))
+        return next(self.embed_recordings([recording]))
 
     def embed_recordings(self, recordings: Iterable[Recording]) -> Iterator[Embedded]:
         """Embed recordings as readers yield them, in their order, windows of many at a time."""
@@ -177,13 +194,13 @@ class Model:
         overlap: float = 0.0,
     ) -> Iterator[Embedded]:
         """Apply a function like the method's `embed` to every window, as `embed_prepared` does."""
-        for group in _grouped(pairs, self.window):
-            cut = [_cut(x, valid, self.window, overlap) for x, valid in group]
-            x = np.concatenate([windows for windows, _ in cut])
-            valid = np.concatenate([windows for _, windows in cut])
+        for group in grouped(pairs, GROUPED * BATCH * self.window):
+            parts = [cut(x, valid, self.window, overlap) for x, valid in group]
+            x = np.concatenate([windows for windows, _ in parts])
+            valid = np.concatenate([windows for _, windows in parts])
             z = self._run(function, x, valid)
             weight = valid.any(axis=1).mean(axis=-1, dtype=np.float32)
-            ends = np.cumsum([len(windows) for windows, _ in cut])[:-1]
+            ends = np.cumsum([len(windows) for windows, _ in parts])[:-1]
             yield from map(Embedded, np.split(z, ends), np.split(weight, ends))
 
     def impute(
@@ -200,53 +217,164 @@ class Model:
 
         Returns an array of the same shape, at the same rate, in the same unit; what was measured
         is returned as it was given. The longer a gap, the less of it can be known.
+
+        >>> import nerula, numpy as np
+        >>> x, rate = nerula.ecg()
+        >>> x[300:340] = np.nan
+        >>> filled = nerula.load("nerula-small").impute(x, rate)
+        >>> filled.shape, bool(np.isfinite(filled).all())
+        ((1000,), True)
         """
-        recordings, many = _recordings(
-            signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
+        recording = given.one(
+            "impute", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
         )
-        if many:
-            raise UsageError("impute takes one recording at a time.")
-        filled = self.fill(recordings[0]) / np.float32(millivolts_per(unit) or 1.0)
-        given = np.asarray(signal, np.float32)
-        measured = recordings[0].valid.reshape(given.shape)
-        return np.where(measured, given, filled.reshape(given.shape)).astype(np.float32)
+        filled = self.fill(recording) / given.millivolts(unit)
+        x = np.asarray(signal, np.float32)
+        return np.where(recording.valid.reshape(x.shape), x, filled.reshape(x.shape))
+
+    def reconstruct(
+        self,
+        signal: ArrayLike,
+        rate: float,
+        *,
+        lead: str = "II",
+        unit: str = "mV",
+        valid: ArrayLike | None = None,
+        leads: Sequence[str] | None = None,
+    ) -> Array:
+        """What the decoder makes of one recording throughout, not only in its gaps.
+
+        Returns an array of the same shape, rate and unit as `signal`. How far it is from what was
+        measured says how much the tokens keep; leads that the model does not know are NaN.
+
+        >>> import nerula, numpy as np
+        >>> x, rate = nerula.ecg()
+        >>> rebuilt = nerula.load("nerula-small").reconstruct(x, rate)
+        >>> rebuilt.shape, bool(np.corrcoef(x, rebuilt)[0, 1] > 0.9)
+        ((1000,), True)
+        """
+        recording = given.one(
+            "reconstruct", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
+        )
+        rebuilt = self._rebuilt(recording, whole=True) / given.millivolts(unit)
+        return rebuilt.reshape(np.shape(signal))
+
+    def quality(
+        self,
+        signal: ArrayLike,
+        rate: float,
+        *,
+        lead: str = "II",
+        unit: str = "mV",
+        valid: ArrayLike | None = None,
+        leads: Sequence[str] | None = None,
+    ) -> Quality:
+        """How far one recording can be trusted: an index from 0 to 1, and what was found by name.
+
+        The same that `nerula check` looks for; `Quality.valid`, shaped as `signal`, is what is
+        left when it is hidden, as `embed` hides it.
+
+        >>> import nerula
+        >>> x, rate = nerula.ecg()
+        >>> x[300:500] = x[300]  # the electrode came off
+        >>> score, findings, valid = nerula.load("nerula-small").quality(x, rate)
+        >>> round(score, 1), [found.code for found in findings], int(valid.sum())
+        (0.8, ['signal-flat'], 796)
+        """
+        marked = quality.mark(
+            given.one("quality", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads)
+        )
+        score = quality.index(marked.x, marked.valid, marked.rate)
+        return Quality(score, marked.findings, marked.valid.reshape(np.shape(signal)))
+
+    def similar(
+        self,
+        signal: ArrayLike | Sequence[ArrayLike],
+        rate: float,
+        store: Store | Path | str,
+        k: int = 5,
+        *,
+        lead: str = "II",
+        unit: str = "mV",
+        valid: ArrayLike | Sequence[ArrayLike] | None = None,
+        leads: Sequence[str] | None = None,
+        embeddings: ArrayLike | None = None,
+    ) -> Similar:
+        """The `k` recordings of a store that are most like this one, or like each of many.
+
+        Compared are embeddings, standardised by the store's, by their cosine; exactly, with every
+        recording. The store's are computed once and kept beside it in STORE.embeddings, or given
+        as `embeddings` (recordings, D), a row of NaN for what is not to be found.
+
+        Returns names, rows and distances (1 - cosine), nearest first: (k,), or (N, k) for many.
+
+        >>> import nerula
+        >>> from pathlib import Path
+        >>> from nerula.prepare import Options, make_store
+        >>> make_store(nerula.sample.load(), Path("store"), Options(limit=50), quiet=True)
+        >>> x, rate = nerula.ecg(5)
+        >>> names, rows, distances = nerula.load("nerula-small").similar(x, rate, "store", k=3)
+        >>> int(rows[0]), distances.shape, bool(distances[0] < 0.001)
+        (5, (3,), True)
+        """
+        z = self.embed(signal, rate, lead=lead, unit=unit, valid=valid, leads=leads)
+        if not isinstance(store, Store):
+            store = Store.open(store)
+        if (
+            embeddings is not None
+            or self._neighbours is None
+            or self._neighbours.store.path != store.path
+        ):
+            self._neighbours = Neighbours.of(self, store, embeddings)
+        return self._neighbours.nearest(z, k)
 
     def fill(self, recording: Recording) -> Array:
         """A recording's x in mV, its gaps filled; NaN in those of leads that the model lacks."""
+        if recording.valid.all():
+            return recording.x.copy()
+        return np.where(recording.valid, recording.x, self._rebuilt(recording))
+
+    def _rebuilt(self, recording: Recording, *, whole: bool = False) -> Array:
+        """Rebuild a recording where needed, or as a `whole`; at its rate, in mV."""
         prepared = self.prepare(recording)
-        rebuilt = self._rebuilt(prepared.x, prepared.valid)
-        back = signals.resample(rebuilt, self.contract.rate, recording.rate)
+        back = signals.resample(
+            self._overlapping(prepared.x, prepared.valid, whole),
+            self.contract.rate,
+            recording.rate,
+        )
         time = recording.x.shape[1]
-        filled = np.where(recording.valid, recording.x, np.float32(np.nan))
+        back = np.pad(back[:, :time], ((0, 0), (0, max(0, time - back.shape[1]))), "edge")
+        rows = np.full(recording.x.shape, np.nan, np.float32)
         single = len(self.contract.leads) == len(recording.leads) == 1
         for row, lead in enumerate(recording.leads):
             if single or lead in self.contract.leads:
-                one = back[0 if single else self.contract.leads.index(lead), :time]
-                gap = ~recording.valid[row]
-                filled[row, gap] = np.pad(one, (0, time - len(one)), "edge")[gap]
-        return filled
+                rows[row] = back[0 if single else self.contract.leads.index(lead)]
+        return rows
 
-    def _rebuilt(self, x: Array, valid: NDArray[np.bool_]) -> Array:
-        """Fill the gaps of (leads, time) under the contract, from windows that overlap by half.
-
-        Where two windows fill the same sample, the one that has it nearer its middle counts more.
-        """
+    def _overlapping(self, x: Array, valid: NDArray[np.bool_], whole: bool) -> Array:
+        """Rebuild (leads, time) under the contract, from windows that overlap by half."""
         length = self.window
         step = max(1, length // 2)
         windows, seen, starts = signals.windows(x, valid, length, step)
         inside = np.arange(length) < (x.shape[1] - starts)[:, None, None]
-        needed = np.flatnonzero((~seen & inside).any(axis=(1, 2)))
+        needed = np.flatnonzero((whole | ~seen & inside).any(axis=(1, 2)))
         if not len(needed):
             return x
-        rebuilt = self._run(self.method.reconstruct, windows[needed], seen[needed])
-        weight = 1 - np.abs((np.arange(length) + 0.5) / (length / 2) - 1)
-        total, share = np.zeros((2, len(x), int(starts[-1]) + length))
-        for start, window in zip(starts[needed], rebuilt, strict=True):
-            total[:, start : start + length] += weight * window
-            share[:, start : start + length] += weight
-        end = x.shape[1]
-        filled = (total[:, :end] / np.maximum(share[:, :end], 1e-9)).astype(np.float32)
-        return np.where(valid, x, filled)
+        function = self._decoder("decode" if whole else "reconstruct")
+        rebuilt = self._run(function, windows[needed], seen[needed])
+        found = blended(rebuilt, starts[needed], x.shape[1])
+        return found if whole else np.where(valid, x, found)
+
+    def _decoder(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """The method's `decode` or `reconstruct`, where it has one of its own."""
+        kind = type(self.method)
+        if not any(getattr(kind, own) is not getattr(Method, own) for own in ("decode", name)):
+            raise UsageError(
+                f"{kind.__name__} has no reconstruction path.",
+                "NERULA and Ti-MAE have one, and so has the model nerula-small.",
+            )
+        function: Callable[[Tensor, Tensor], Tensor] = getattr(self.method, name)
+        return function
 
     def _run(
         self, function: Callable[[Tensor, Tensor], Tensor], x: Array, valid: NDArray[np.bool_]
@@ -261,89 +389,3 @@ class Model:
         batches = (slice(start, start + BATCH) for start in range(0, len(x), BATCH))
         result: Array = torch.cat(side_by_side(work, batches, self._device)).cpu().numpy()
         return result
-
-
-def _recordings(
-    signal: Any, rate: float, *, lead: str, unit: str, valid: Any, leads: Sequence[str] | None
-) -> tuple[list[Recording], bool]:
-    """What was given, as recordings; and whether it was many or one."""
-    scale, names = _millivolts(unit), _names([lead] if leads is None else leads)
-    if not (isinstance(rate, float | int | np.number) and 1 <= rate <= 100_000):
-        raise refuse("rate-absurd", detail=f"{rate!r} Hz")
-    if isinstance(signal, list | tuple) and len(signal) and np.ndim(signal[0]):
-        arrays, many = [np.asarray(one, np.float32) for one in signal], True
-    else:
-        array = np.asarray(signal, np.float32)
-        many = array.ndim > (1 if leads is None else 2)
-        arrays = list(array) if many else [array]
-    if not arrays:
-        raise UsageError("There is no recording.")
-    masks = [None] * len(arrays) if valid is None else list(valid) if many else [valid]
-    if len(masks) != len(arrays):
-        raise UsageError(f"{len(arrays)} signals with {len(masks)} masks of validity.")
-    return [
-        _recording(str(number), array * scale, mask, float(rate), names)
-        for number, (array, mask) in enumerate(zip(arrays, masks, strict=True))
-    ], many
-
-
-def _recording(name: str, x: Array, valid: Any, rate: float, leads: tuple[str, ...]) -> Recording:
-    measured = np.isfinite(x)
-    if valid is not None:
-        valid = np.asarray(valid)
-        if valid.shape != x.shape or valid.dtype != np.bool_:
-            raise UsageError(
-                f"valid must be bool of shape {x.shape}, not {valid.dtype} {valid.shape}."
-            )
-        measured &= valid
-    x, measured = np.atleast_2d(x), np.atleast_2d(measured)
-    if x.ndim != 2 or len(x) != len(leads):
-        raise UsageError(
-            f"A signal of shape {x.shape} with {len(leads)} leads ({', '.join(leads)}).",
-            "Give one lead as (time,), several as (leads, time) with leads=[...] naming the rows.",
-        )
-    return Recording(name, np.where(measured, x, np.float32(0)), rate, leads, measured)
-
-
-def _millivolts(unit: str) -> np.float32:
-    if (scale := millivolts_per(unit)) is None:
-        raise refuse("unit-unknown", detail=unit)
-    return np.float32(scale)
-
-
-def _names(leads: Sequence[str]) -> tuple[str, ...]:
-    known = {lead: canonical_lead(lead) for lead in leads}
-    for lead, name in known.items():
-        if name is None:
-            raise UsageError(
-                f"There is no lead {lead!r}.",
-                f"Known are {', '.join(STANDARD)}, MLII and others; for a patch or a chest strap "
-                "give the lead that it resembles.",
-            )
-    return tuple(name for name in known.values() if name)
-
-
-def _cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Prepared:
-    """Windows (count, leads, length) of one recording."""
-    time = x.shape[1]
-    if not overlap or time <= length:
-        return signals.windows(x, valid, length)[:2]
-    starts = np.append(np.arange(0, time - length, round(length * (1 - overlap))), time - length)
-    return (
-        np.stack([x[:, start : start + length] for start in starts]),
-        np.stack([valid[:, start : start + length] for start in starts]),
-    )
-
-
-def _grouped(pairs: Iterable[Prepared], window: int) -> Iterator[list[Prepared]]:
-    """Gather recordings until they fill some batches; a long one may be a group of its own."""
-    group: list[Prepared] = []
-    samples = 0
-    for pair in pairs:
-        group.append(pair)
-        samples += pair[0].shape[1]
-        if samples >= GROUPED * BATCH * window:
-            yield group
-            group, samples = [], 0
-    if group:
-        yield group

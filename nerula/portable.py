@@ -38,13 +38,19 @@ Floats = NDArray[np.float64]
 class Probe:
     """A probe that was fitted on a model's embeddings.
 
-    >>> from nerula import load, probes, sample
-    >>> model = load("nerula-small")
-    >>> z = model.embed(sample.load().x[:4, 0], rate=100)
-    >>> probe = probes.load("sex.safetensors")  # doctest: +SKIP
-    >>> probe.require(model)  # doctest: +SKIP
-    >>> probe.probabilities(z).shape  # doctest: +SKIP
-    (4, 2)
+    >>> import nerula, numpy as np
+    >>> from nerula.probes import Examples, Question, fit
+    >>> model, ecg = nerula.load("nerula-small"), nerula.sample.load()
+    >>> z = model.embed(ecg.x[:100, 0], rate=100)
+    >>> normal = Examples(z, ecg.has("NORM")[:100] * 1, np.arange(100))
+    >>> fitted = fit("logistic", Question("classes", 2, "auroc"), normal, None)
+    >>> probe = fitted.portable(("other", "normal"), model.identity, {"task": "normal or not"})
+    >>> _ = probe.save("normal.safetensors")
+
+    >>> probe = nerula.probes.load("normal.safetensors")
+    >>> probe.require(model)
+    >>> probe.classes, probe.probabilities(z).shape, probe.decide(z[0]).shape
+    (('other', 'normal'), (100, 2), ())
     """
 
     kind: str

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,28 @@ from nerula.recording import Recording
 
 OLDEST = 120
 """Years; the oldest age that anyone's papers prove is 122."""
+STRETCH = 1.5
+"""Seconds of which `index` asks whether a beat stands out: a heart of 40 beats has one in each."""
+HIDDEN, CLEAR = 5.0, 25.0
+"""Steepest over typical change within 10 ms: 4 in white noise, 10 to 90 where there are beats."""
+_LAG, _FINEST = 0.01, 0.001  # s, mV: less than converters resolve
 _INVALID = {
     "signal-nan",
     "signal-gap",
     "time-gap",
     "lead-off",
 }  # how readers say that samples are missing
+
+
+class Quality(NamedTuple):
+    """How far a recording can be trusted."""
+
+    score: float
+    """From 0 to 1, see `index`."""
+    findings: tuple[Finding, ...]
+    """What is wrong, each with its code, lead, meaning and remedy."""
+    valid: NDArray[np.bool_]
+    """What is believed, of the signal's shape."""
 
 
 def inspect(recording: Recording) -> list[Finding]:
@@ -32,6 +48,43 @@ def inspect(recording: Recording) -> list[Finding]:
 def mark(recording: Recording) -> Recording:
     """Return the recording with flat, clipped and non-finite stretches invalid, and findings."""
     return _marked(recording, *_examine(recording))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def index(x: NDArray[Any], valid: NDArray[np.bool_], rate: float) -> float:
+    """How good a signal is, from 0 to 1: how much of it was measured, and how clear its beats are.
+
+    `x` is (time,) or (leads, time) in mV, `valid` of the same shape. Each stretch of 1.5 s counts
+    by its share of measured samples times its clarity: how far its steepest change stands out over
+    its typical one, from 0 (as in noise) to 1; the index is their mean over stretches and leads.
+    It costs some 50 µs for 10 s at 100 Hz, and it is no statement about the heart.
+
+    >>> import nerula, numpy as np
+    >>> x, rate = nerula.ecg()
+    >>> round(index(x, np.isfinite(x), rate), 2)
+    1.0
+    >>> noise = np.random.default_rng(0).normal(size=1000)
+    >>> index(noise, noise < 9, 100) < 0.05
+    True
+    """
+    lag, length = max(round(_LAG * rate), 1), max(round(STRETCH * rate), 2)
+    change = np.abs(x[..., lag:] - x[..., :-lag])
+    known = valid[..., lag:] & valid[..., :-lag] & np.isfinite(change)
+    time = change.shape[-1]
+    if not time or not known.any():
+        return 0.0
+    length = min(length, time)
+    cut = (*change.shape[:-1], time // length, length)
+    change, known = (one[..., : cut[-2] * length].reshape(cut) for one in (change, known))
+    count = known.sum(-1, keepdims=True)
+    change = np.sort(np.where(known, change, np.inf), axis=-1)
+    top, typical = (
+        np.take_along_axis(change, np.maximum(place, 0), -1)
+        for place in (count - 1, (count - 1) // 2)
+    )
+    clarity = np.log(np.maximum(top, _FINEST) / np.maximum(typical, _FINEST) / HIDDEN)
+    clarity = np.clip(np.where(count > 0, clarity, 0) / np.log(CLEAR / HIDDEN), 0, 1)
+    return float((clarity * count / length).mean())
 
 
 @np.errstate(over="ignore", invalid="ignore")  # absurd and infinite values are findings as well

@@ -19,7 +19,7 @@ LEARNING = {"augment", "loss", "encoders", "method", "methods"}
 
 # A room may import what it lists, and itself. A room is a module or a folder of the package.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"errors", "recording", "bundle"},
+    "__init__": set(),
     "defects": set(),
     "errors": {"defects"},
     "recording": {"defects"},
@@ -55,13 +55,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "ranks": set(),
     "machine": {"errors", "options", "workers"},
+    "cores": {"workers"},
     "batches": {"errors", "method", "options", "store"},
     "run": {"errors", "files"},
     "train": {"batches", "errors", "loss", "method", "options", "ranks", "run"},
     "display": set(),
     "schema": {"contract", "errors", "files"},
     "cards": {"publishers", "schema"},
-    "model": NUMERIC | {"method", "run", "schema"},
+    "given": NUMERIC,
+    "windowed": NUMERIC,
+    "similar": {"errors", "features", "store"},
+    "model": NUMERIC | {"cores", "given", "method", "run", "schema", "similar", "windowed"},
     "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
     "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
@@ -87,10 +91,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
     | {"tasks"},
+    "onnx": GROUND
+    | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
+    | {"signal"},
     "cli": {"__init__", "errors", "defects"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report"}
+VERBS |= {"report", "export"}
 
 TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
@@ -98,7 +105,7 @@ TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
-TORCH_FREE |= {"forms", "estimators", "portable"}
+TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

@@ -66,6 +66,8 @@ class Nerula(Method):
 
     Arguments
     ---------
+    patches: how few and how many patches a mask has. The paper's 15 to 30 hide a quarter of a
+        second on average; with as few as 4, gaps of a second and more are learned too.
     views: what makes a pair: complementary `masks`, two `augmentation`s, or two `neighbours`
         (adjacent segments); with the last two nothing is masked.
     latent_masking: False gives the encoder zeros for the hidden samples and does not tell it.
@@ -76,6 +78,8 @@ class Nerula(Method):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "patches": (15, 30),
+            "ema": 0.99,
             "normalise": "none",
             "pooling": "mean",
             "stem": ((24, 2), (48, 2), (96, 2), (96, 1)),
@@ -97,17 +101,17 @@ class Nerula(Method):
         *,
         views: str = "masks",
         fraction: float = 0.5,
-        patches: Sequence[int] = (15, 30),
+        patches: Sequence[int] = (4, 30),
         latent_masking: bool = True,
         alignment: str = "pooled",
         align_weight: float = 1.0,
-        ema: float = 0.99,
+        ema: float = 0.0,
         projector: int = 256,
         reconstruction: bool = True,
         recon_weight: float = 10.0,
         both_views: bool = False,
         huber_delta: float = 1.0,
-        pooling: str = "mean",
+        pooling: str = "stats",
         normalise: str = "scale",
         unit: float = 0.2,
         leads: int = 1,
@@ -197,8 +201,8 @@ class Nerula(Method):
         scaled = scale(x, valid, self.normalise, self.unit)
         return pool(self.encoder.pieces(scaled.x, scaled.visible), self.pooling)
 
-    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Fill what is invalid from all that is valid, in mV; any length, in bounded memory."""
+    def decode(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Rebuild all from what is valid, in mV; any length, in bounded memory."""
         if self.decoder is None:
             raise UsageError("This model was trained without its reconstruction path.")
         scaled = scale(x, valid, self.normalise, self.unit)
@@ -210,7 +214,7 @@ class Nerula(Method):
             seen = scaled.x[..., window], scaled.visible[..., window]
             rebuilt = self.decoder(self.encoder(*seen), seen[0].shape[-1])
             pieces.append(rebuilt[..., keep].float())
-        return torch.where(valid, x, scaled.out(torch.cat(pieces, dim=-1)))
+        return scaled.out(torch.cat(pieces, dim=-1))
 
     def after_step(self, progress: float) -> None:
         """Move the target towards the online network, from rate `ema` to 1 along a cosine."""

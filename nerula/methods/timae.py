@@ -100,12 +100,12 @@ class Timae(Method):
         scaled = scale(x, valid, self.normalise, self.unit)
         return pool((self._whole(*piece) for piece in _pieces(scaled)), self.pooling)
 
-    def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Fill what is invalid from all that is valid, in mV."""
+    def decode(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Rebuild all from what is valid, in mV."""
         scaled = scale(x, valid, self.normalise, self.unit)
         wholes = (self._whole(*piece) for piece in _pieces(scaled))
         rebuilt = [self._decode(self._entered(*whole)).float() for whole in wholes]
-        return torch.where(valid, x, scaled.out(torch.cat(rebuilt, dim=-1)))
+        return scaled.out(torch.cat(rebuilt, dim=-1))
 
     def _whole(self, x: Tensor, visible: Tensor) -> Tokens:
         """The tokens of all points, of which the encoder sees those that are visible."""

@@ -92,6 +92,20 @@ class Sample:
         )
 
 
+def ecg(row: int = 0) -> tuple[NDArray[np.float32], float]:
+    """One real recording to try things on: (1000,) mV of lead II, and its rate, 100 Hz.
+
+    >>> import nerula
+    >>> x, rate = nerula.ecg(5)
+    >>> x.shape, x.dtype, rate
+    ((1000,), dtype('float32'), 100.0)
+    """
+    every = load()
+    if not -len(every) <= row < len(every):
+        raise UsageError(f"The sample has {len(every)} recordings; there is no {row}.")
+    return _millivolts(every.microvolts[row]), every.rate
+
+
 def _millivolts(microvolts: NDArray[np.int16]) -> NDArray[np.float32]:
     return microvolts.astype(np.float32) / np.float32(1000)
 

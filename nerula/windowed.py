@@ -1,0 +1,53 @@
+"""Windowed: long signals cut into a model's windows, and windows put together again."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import signal as signals
+
+Array = NDArray[np.float32]
+Prepared = tuple[Array, NDArray[np.bool_]]
+"""A signal (leads, time) in mV, and its validity."""
+
+
+def cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Prepared:
+    """Windows (count, leads, length) of one recording."""
+    time = x.shape[1]
+    if not overlap or time <= length:
+        return signals.windows(x, valid, length)[:2]
+    starts = np.append(np.arange(0, time - length, round(length * (1 - overlap))), time - length)
+    return (
+        np.stack([x[:, start : start + length] for start in starts]),
+        np.stack([valid[:, start : start + length] for start in starts]),
+    )
+
+
+def grouped(pairs: Iterable[Prepared], samples: int) -> Iterator[list[Prepared]]:
+    """Gather recordings until they hold so many samples; a long one may be a group of its own."""
+    group: list[Prepared] = []
+    held = 0
+    for pair in pairs:
+        group.append(pair)
+        held += pair[0].shape[1]
+        if held >= samples:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def blended(windows: Array, starts: NDArray[np.int64], time: int) -> Array:
+    """One signal (leads, time) from windows (count, leads, length) that overlap.
+
+    Where two windows give the same sample, the one that has it nearer its middle counts more.
+    """
+    length = windows.shape[-1]
+    weight = 1 - np.abs((np.arange(length) + 0.5) / (length / 2) - 1)
+    total, share = np.zeros((2, windows.shape[1], max(time, int(starts[-1]) + length)))
+    for start, window in zip(starts, windows, strict=True):
+        total[:, start : start + length] += weight * window
+        share[:, start : start + length] += weight
+    found: Array = (total[:, :time] / np.maximum(share[:, :time], 1e-9)).astype(np.float32)
+    return found
