@@ -23,6 +23,8 @@ SMALL: dict[str, Any] = {
     "width": 16,
     "heads": 2,
     "projector": 16,
+    "ema": 0.99,
+    "pooling": "mean",
     "decoder_width": 16,
     "decoder_depth": 1,
     "resnet_widths": (8, 8, 8, 8),

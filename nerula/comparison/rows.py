@@ -46,7 +46,7 @@ ROWS: dict[str, Row] = {
         Row(name="timae", title="Ti-MAE", method="timae"),
         Row(name="cmsc", title="CLOCS", method="cmsc", resnet=True),
         Row(name="nerula-alignment", title="NERULA without reconstruction", method="nerula",
-            arguments={"reconstruction": False}),
+            arguments={"reconstruction": False, "ema": 0.99}),
         Row(name="nerula", title="NERULA", method="nerula"),
         Row(name="nerula-challenge2017", title="NERULA, also on Challenge 2017",
             method="nerula", without="arrhythmia-paper"),
