@@ -29,7 +29,16 @@ from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.model import Model
 from nerula.recording import Recording
-from nerula.run import MODEL, digest, read_tensors, trouble, write_tensors
+from nerula.run import (
+    MODEL,
+    SHOWN,
+    altered,
+    digest,
+    digests,
+    read_tensors,
+    trouble,
+    write_tensors,
+)
 from nerula.schema import CARD, CONFIG, TENSORS, Config
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -40,8 +49,6 @@ TOLERANCE = 1e-3
 """How far the probe's embedding may be from the stored one, relative to its length."""
 LARGEST = 1 << 16
 """No whole number among a method's arguments is meant to be larger."""
-SHOWN = 5
-"""How many wrong tensors an error names."""
 
 
 def load(
@@ -68,11 +75,13 @@ def load(
     kind, arguments = _kind(folder, config, method)
     with torch.device("meta"):  # shapes only: no config can ask for terabytes
         expected = _build(kind, arguments).state_dict()
-    tensors, _ = read_tensors(folder / TENSORS)
+    tensors, _ = read_tensors(folder / TENSORS, config.each)
     _compare(folder / TENSORS, expected, tensors)
     if digest(tensors) != config.tensors:
+        names = altered(tensors, config.each)
         raise NerulaError(
-            f"{folder / TENSORS} does not belong to the {CONFIG} beside it: its digest differs.",
+            f"{folder / TENSORS} does not belong to the {CONFIG} beside it: its digest differs"
+            + (f", that of {names}." if names else "."),
             "Copy the whole folder again.",
         )
     built = _build(kind, arguments)
@@ -111,6 +120,7 @@ def save(
         window=window,
         dimensions=len(z),
         tensors=digest(tensors),
+        each=digests(tensors),
         fingerprint=tuple(float(value) for value in z),
         training=dict(training),
         nerula=__version__,

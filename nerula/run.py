@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 CONFIG, STATE, METRICS, LOCK = "config.json", "run.json", "metrics.jsonl", ".lock"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 KEPT = 2
+SHOWN = 5
+"""How many wrong tensors an error names."""
 FREE = {"store.path", "options.checkpoint_minutes", "options.checkpoint_steps"}
 """What may differ when a run is continued: nothing that the weights depend on."""
 
@@ -169,6 +172,19 @@ def digest(tensors: Mapping[str, "Tensor"]) -> str:
     return found.hexdigest()
 
 
+def digests(tensors: Mapping[str, "Tensor"]) -> dict[str, str]:
+    """Sixteen hexadecimal digits for each tensor."""
+    return {name: digest({name: one})[:16] for name, one in tensors.items()}
+
+
+def altered(tensors: Mapping[str, "Tensor"], each: Mapping[str, str]) -> str:
+    """Which tensors are not those of which `each` has the digests, as a part of a sentence."""
+    found = digests({name: one for name, one in tensors.items() if name in each})
+    names = sorted(name for name, one in found.items() if one != each[name])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], facts: Mapping[str, str]) -> None:
     """Write a safetensors file whole, with facts and the tensors' digest in its header."""
     from safetensors.torch import save
@@ -179,8 +195,13 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], facts: Mapping[st
         file.write(content)
 
 
-def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Read a safetensors file and its facts; refuse it where its digest is not its own."""
+def read_tensors(
+    path: Path, each: Mapping[str, str] = MappingProxyType({})
+) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Read a safetensors file and its facts; refuse it where its digest is not its own.
+
+    With the digest of `each` tensor, the refusal says which it is.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -190,7 +211,10 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     except (SafetensorError, OSError, ValueError) as error:
         raise NerulaError(f"{path} cannot be read: {error}.") from error
     if facts.get("digest") != digest(tensors):
-        raise NerulaError(f"{path} is damaged: its tensors are not those that were written.")
+        names = altered(tensors, each) or "its tensors"
+        raise NerulaError(
+            f"{path} is damaged: {names} are not what was written.", "Copy it again."
+        )
     return tensors, facts
 
 

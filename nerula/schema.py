@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,9 @@ class Config:
     """Where the model comes from: store, options, machine, time, figures."""
     nerula: str
     """Version that wrote the model."""
+    each: dict[str, str] = field(default_factory=dict)
+    """A digest of every tensor by its name, to name the one that was altered; models of before
+    have none."""
     format: str = FORMAT
 
     def write(self, folder: Path) -> None:
@@ -59,8 +62,9 @@ class Config:
             raise NerulaError(f"{path} cannot be read: {error}.") from error
         if not isinstance(values, dict):
             raise NerulaError(f"{path} does not describe a model.")
-        names = {field.name for field in fields(cls)}
-        for wrong, what in ((names - set(values), "lacks"), (set(values) - names, "has unknown")):
+        names = {one.name for one in fields(cls)}
+        lacking = names - set(values) - {"each"}
+        for wrong, what in ((lacking, "lacks"), (set(values) - names, "has unknown")):
             if wrong:
                 raise NerulaError(f"{path} {what} {', '.join(sorted(wrong))}.")
         if values["format"] != FORMAT:
@@ -81,6 +85,8 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
         "tensors": isinstance(values["tensors"], str),
         "training": isinstance(values["training"], dict),
         "nerula": isinstance(values["nerula"], str),
+        "each": isinstance(values.get("each", {}), dict)
+        and all(isinstance(one, str) for one in values.get("each", {}).values()),
         "fingerprint": isinstance(values["fingerprint"], list)
         and len(values["fingerprint"]) == values["dimensions"]
         and all(isinstance(x, float | int) and math.isfinite(x) for x in values["fingerprint"]),

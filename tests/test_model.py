@@ -25,7 +25,7 @@ from tests.tiny import NAME, Tiny
 
 SMALL: dict[str, Any] = {
     "width": 32, "projector": 16, "stem": ((8, 2), (16, 2), (32, 1)), "blocks": ((9, 1), (9, 2)),
-    "decoder_width": 32, "decoder_depth": 1,
+    "decoder_width": 32, "decoder_depth": 1, "pooling": "mean",
 }  # fmt: skip
 TRAINING = {"store": "none", "seconds": 0.0}
 
@@ -334,7 +334,8 @@ TENSOR = "encoder.stem.0.mix.weight"
         (lambda t: t.update({TENSOR: t[TENSOR][:4]}), rf"{TENSOR} is \(4, "),
         (lambda t: t.update({TENSOR: t[TENSOR].long()}), f"{TENSOR} is torch.int64"),
         (lambda t: t.update({"encoder.Stem": t.pop(TENSOR)}), "encoder.Stem is unknown"),
-        (lambda t: t[TENSOR].add_(1e-7), "digest differs"),
+        (lambda t: t[TENSOR].add_(1e-7), f"digest differs, that of {TENSOR}\\."),
+        (lambda t: t[TENSOR].view(-1)[5].neg_(), f"digest differs, that of {TENSOR}\\."),
     ],
 )
 def test_altered_tensors_are_refused_by_name(
@@ -348,9 +349,34 @@ def test_altered_tensors_are_refused_by_name(
         nerula.load(tmp_path)
 
 
+def test_a_flipped_bit_is_found_and_its_tensor_named(folder: Path, tmp_path: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    place = json.loads(content[8:start])[TENSOR]["data_offsets"][0]
+    content[start + place] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NerulaError, match=f"damaged: {TENSOR} are not what was written"):
+        nerula.load(tmp_path)
+    del config["each"]  # as models of before have it
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NerulaError, match="damaged: its tensors are not"):
+        nerula.load(tmp_path)
+
+
+def test_models_of_before_still_load(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config.pop("each")) == set(read_tensors(folder / "model.safetensors")[0])
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    assert nerula.load(tmp_path).window == 1024
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("each", {"a": 3}, "each cannot be meant"),
         ("extra", 1, "has unknown extra"),
         ("window", None, "lacks window"),
         ("window", -3, "window cannot be meant"),
