@@ -19,6 +19,7 @@ _VERBS = {
     "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
     "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
     "impute": ("nerula.impute:impute", "Fill the gaps of a recording, with a picture."),
+    "export": ("nerula.export:export", "One ONNX file for devices, verified before it is there."),
     "probe": ("nerula.probe:probe", "One task on a model's embeddings, with intervals."),
     "compare": ("nerula.compare:compare", "Methods x tasks x seeds on one budget, with tables."),
     "report": ("nerula.report:report", "One HTML file of results, curves, maps and ECGs."),

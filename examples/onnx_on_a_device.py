@@ -1,0 +1,141 @@
+"""ONNX on a device: an exported model with onnxruntime and NumPy, without Nerula or torch.
+
+    nerula export nerula-small nerula-small.onnx
+    python examples/onnx_on_a_device.py nerula-small.onnx examples/ecg.csv
+
+The CSV has a line `# rate: 250`, a line of titles and a column per lead, in mV; an empty cell or
+nan is a sample that was not measured. What has to be done with them stands in the model's file.
+The embedding goes to ecg.embedding.csv, and a picture of both to ecg.embedding.svg.
+"""
+
+import argparse
+import json
+import math
+import re
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+
+def open_model(path):
+    """A session on one core, from bytes (so that no other file is ever read), and its recipe."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
+    return session, json.loads(session.get_modelmeta().custom_metadata_map["nerula"])
+
+
+def read(path):
+    """Signals (leads, time) in mV with NaN where nothing was measured, and their rate."""
+    text = path.read_text(encoding="utf-8")
+    rate = float(re.search(r"#\s*rate:\s*([0-9.]+)", text)[1])
+    rows = [line for line in text.splitlines() if line and not line.startswith("#")][1:]
+    cells = [
+        [float(cell) if cell.strip() else math.nan for cell in row.split(",")] for row in rows
+    ]
+    return np.array(cells, np.float64).T, rate
+
+
+def prepare(x, rate, steps):
+    """What the file asks for before its graph: bridge gaps, resample, hide them again."""
+    step = next(step for step in steps if step["step"] == "resample")
+    if "band" in step:
+        raise SystemExit("The model wants a band-pass, which this example leaves out.")
+    target, lower = step["to"], min(rate, step["to"])
+    if rate == target:
+        return x.astype(np.float32)
+    missing, samples = ~np.isfinite(x), np.arange(x.shape[1])
+    bridged = np.nan_to_num(x)
+    for row, hole in zip(bridged, missing, strict=True):
+        if not hole.all():
+            row[hole] = np.interp(samples[hole], samples[~hole], row[~hole])
+    # Reflected edges, so long that the filter forgets them, of lengths that both rates have.
+    down = (Fraction(rate) / Fraction(target)).limit_denominator(1000).numerator
+    before = math.ceil(5.7 / (math.pi * step["width"] * lower) * rate / down) * down
+    after = before + -(len(samples) + 2 * before) % down
+    extended = np.pad(bridged, ((0, 0), (before, after)), "symmetric")
+    old = extended.shape[1]
+    new = round(old * target / rate)
+    spectrum = np.fft.rfft(extended)[:, : min(old, new) // 2 + 1]
+    f = np.arange(spectrum.shape[1]) * rate / old / (lower / 2)
+    cutoff, width = step["cutoff"], step["width"]
+    edge = np.array([math.erfc((one - cutoff) / (width * math.sqrt(2))) / 2 for one in f])
+    gain = np.where(f >= 1, 0, np.where(f <= cutoff - 6 * width, 1, edge))
+    count = math.ceil(round(len(samples) * target / rate, 6))
+    first = round(before * target / rate)
+    y = np.fft.irfft(spectrum * gain, new)[:, first : first + count] * (new / old)
+    for row, hole in zip(y, missing, strict=True):
+        for lost in samples[hole] / rate:
+            row[np.abs(np.arange(count) / target - lost) < 1 / lower - 1e-9] = math.nan
+    return y.astype(np.float32)
+
+
+def embed(session, recipe, x):
+    """Cut into windows, run them one by one as they would come in, average by what is there."""
+    length = recipe["windows"]["samples"]
+    starts = range(0, max(1, x.shape[1]), length)
+    pieces = [x[:, start : start + length] for start in starts]
+    results, weights, seconds = [], [], []
+    for piece in pieces:
+        window = np.pad(piece, ((0, 0), (0, length - piece.shape[1])), constant_values=np.nan)
+        begin = time.perf_counter()
+        results.append(session.run(["embedding"], {"signal": window[None]})[0][0])
+        seconds.append(time.perf_counter() - begin)
+        weights.append(np.isfinite(window).any(axis=0).mean())
+    weights = np.array(weights)
+    return weights @ np.array(results) / max(weights.sum(), 1e-9), np.array(seconds)
+
+
+def picture(x, rate, z, path):
+    """Ten seconds of the first lead, and the embedding below it, as SVG."""
+    shown = x[0, : int(10 * rate)]
+    scale = 60 / max(1e-3, np.nanmax(np.abs(shown - np.nanmedian(shown))))
+    points = [
+        f"{20 + 960 * i / len(shown):.1f},{90 - scale * (v - np.nanmedian(shown)):.1f}"
+        for i, v in enumerate(shown)
+        if np.isfinite(v)
+    ]
+    width, high = 960 / len(z), 60 / max(1e-6, float(np.abs(z).max()))
+    bars = [
+        f'<rect x="{20 + i * width:.2f}" y="{250 - max(0, v * high):.2f}" '
+        f'width="{0.8 * width:.2f}" height="{abs(v * high):.2f}"/>'
+        for i, v in enumerate(z)
+    ]
+    path.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 330" font-family="sans-serif" '
+        'font-size="14"><rect width="1000" height="330" fill="white"/>'
+        f'<polyline fill="none" stroke="black" points="{" ".join(points)}"/>'
+        f'<g fill="#b3202c">{"".join(bars)}</g>'
+        f'<text x="20" y="20">ECG, {len(shown) / rate:.1f} s</text>'
+        f'<text x="20" y="185">its embedding, {len(z)} values</text></svg>\n',
+        encoding="utf-8",
+    )
+
+
+def main():
+    """Read the command line, embed, write, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("ecg", type=Path)
+    words = parser.parse_args()
+    session, recipe = open_model(words.model)
+    wanted = recipe["input"]
+    x, rate = read(words.ecg)
+    if len(x) != len(wanted["leads"]):
+        raise SystemExit(f"The model wants {wanted['leads']}; {words.ecg} has {len(x)} columns.")
+    prepared = prepare(x, rate, recipe["before the graph"])
+    z, seconds = embed(session, recipe, prepared)
+    out = words.ecg.with_suffix(".embedding.csv")
+    np.savetxt(out, z[None], delimiter=",", fmt="%.7g")
+    picture(prepared, wanted["rate"], z, out.with_suffix(".svg"))
+    print(f"{x.shape[1] / rate:.1f} s of {', '.join(wanted['leads'])} at {rate:g} Hz")
+    spent = 1e3 * np.median(seconds)
+    print(f"{len(z)} values; {spent:.1f} ms for a window of {recipe['windows']['seconds']:g} s")
+    print(f"Written: {out} and {out.with_suffix('.svg')}")
+
+
+if __name__ == "__main__":
+    main()
