@@ -53,7 +53,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
     ranks.
     """
     a, b = _unit(first), _unit(second)
-    keys = torch.cat([_gathered(a), _gathered(b)])
+    keys = torch.cat([gathered(a), gathered(b)])
     anchor = torch.arange(len(a), device=a.device) + _rank() * len(a)
     half = len(keys) // 2
     own = torch.cat([anchor, anchor + half])
@@ -70,14 +70,14 @@ def info_nce(first: Tensor, second: Tensor, subject: Tensor, temperature: float 
     and the same with the parts exchanged. -1 is nobody's subject: only its own row is positive.
     """
     a, b = _unit(first), _unit(second)
-    subjects = _gathered(subject.unsqueeze(1)).squeeze(1)
+    subjects = gathered(subject.unsqueeze(1)).squeeze(1)
     row = torch.arange(len(a), device=a.device) + _rank() * len(a)
     column = torch.arange(len(subjects), device=a.device)
     same = (subject.unsqueeze(1) == subjects) & (subject.unsqueeze(1) >= 0)
     same |= row.unsqueeze(1) == column
     pairs = _per_rank(same)
-    there = _scores(a, _gathered(b), temperature).log_softmax(1)
-    back = _scores(b, _gathered(a), temperature).log_softmax(1)
+    there = _scores(a, gathered(b), temperature).log_softmax(1)
+    back = _scores(b, gathered(a), temperature).log_softmax(1)
     return -((there + back) * same).sum() / (2 * pairs)
 
 
@@ -111,7 +111,7 @@ def diversity(shares: Tensor, where: Tensor) -> Tensor:
     `where` (...), of all ranks, has a perplexity for each book: 1 - sum of those / all entries.
     """
     total = (shares.float() * where[..., None, None]).flatten(0, -3).sum(0)
-    mean = _gathered(total.unsqueeze(0)).mean(0) / _per_rank(where)
+    mean = gathered(total.unsqueeze(0)).mean(0) / _per_rank(where)
     used = torch.exp(-torch.xlogy(mean, mean).sum(-1)).sum()
     return 1 - used / mean.numel()
 
@@ -122,13 +122,51 @@ def mean_square(values: Tensor, where: Tensor) -> Tensor:
     return (squares * where).sum() / _per_rank(where)
 
 
+def aligned(own: Tensor, there: Tensor, tokens: Tensor, known: Tensor, margin: float) -> Tensor:
+    """Triplet loss between the tokens of leads, in closed form: one value per own lead (G,).
+
+    `own` (G, B, S, D) are drawn towards the `tokens` (L, B, S, D) of all leads at the same place
+    of the same recording, and away from those of the recording before it in the batch, by
+    `relu(margin + cos(own, before) - cos(own, same))`: the mean over all leads, recordings and
+    places where all three are known, by `there` (G, B, S) and `known` (L, B, S).
+    """
+    with torch.autocast(own.device.type, enabled=False):
+        a, b = (_unit(one).permute(1, 2, 0, 3) for one in (own, tokens))  # (B, S, leads, D)
+        near, far = a @ b.transpose(2, 3), a @ b.roll(1, 0).transpose(2, 3)
+    counted = (known & known.roll(1, 1)).permute(1, 2, 0).unsqueeze(2)
+    counted = counted & there.permute(1, 2, 0).unsqueeze(3)
+    loss = F.relu(margin + far - near) * counted
+    return loss.sum((0, 1, 3)) / counted.sum((0, 1, 3)).clamp(min=1)
+
+
+def over_leads(own: Tensor, leads: int) -> Tensor:
+    """The mean over all `leads` of a loss of which this rank knows those of its `own` leads (G,).
+
+    Every rank has the value of all; the gradient is its own leads', times the ranks, because the
+    loop takes the mean over the ranks.
+    """
+    mine = own.sum() / leads
+    if len(own) == leads:
+        return mine
+    ranks = leads // len(own)
+    return ranks * mine + (gathered(own.detach()).sum() / leads - ranks * mine.detach())
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of all ranks, in their order; gradients find their way back to each."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return x
+    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return rows
+
+
 def _per_rank(where: Tensor) -> Tensor:
     """How many there are, as a mean over the ranks: at least 1.
 
     A rank's sum divided by it, averaged over the ranks, is the mean over all of them: a rank that
     has more counts for more.
     """
-    return _gathered(where.sum().view(1)).float().mean().clamp(min=1)
+    return gathered(where.sum().view(1)).float().mean().clamp(min=1)
 
 
 def _unit(z: Tensor) -> Tensor:
@@ -142,14 +180,6 @@ def _scores(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
 def _rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def _gathered(x: Tensor) -> Tensor:
-    """The rows of all ranks, in their order; gradients find their way back to each."""
-    if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return x
-    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
-    return rows
 
 
 class _Gather(torch.autograd.Function):

@@ -15,6 +15,7 @@ METHODS = {
     "cmsc": "nerula.methods.cmsc:Cmsc",
     "timae": "nerula.methods.timae:Timae",
     "w2v_cmsc_rlm": "nerula.methods.w2v_cmsc_rlm:W2vCmscRlm",
+    "modal": "nerula.methods.modal:Modal",
     "supervised": "nerula.methods.supervised:Supervised",
     "random_init": "nerula.methods.random_init:RandomInit",
     "random_convolutions": "nerula.methods.random_convolutions:RandomConvolutions",

@@ -1,0 +1,317 @@
+"""Modally reduced representations: one autoencoder per lead, aligned (Ibtehaz and Mortazavi 2024).
+
+https://arxiv.org/abs/2405.02359
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+
+from nerula.encoders.masked_autoencoder import EVERY, Decoders, Encoders, Leads
+from nerula.encoders.scale import Scaled, scale
+from nerula.errors import UsageError
+from nerula.loss import aligned, effective_rank, gathered, over_leads, spread
+from nerula.method import Batch, Method, Needs
+from nerula.methods.timae import chosen
+
+LONGEST = 256
+"""Patches that meet in one attention; a longer signal is taken in pieces."""
+CHOICES = {
+    "targets": ("patches", "signal"),
+    "curriculum": ("paper", "released"),
+    "normalise": ("none", "scale", "instance"),
+}
+SMALLEST = 1e-3
+"""Least variance by which a patch is divided, in units of the encoder's input squared."""
+
+
+class Patches(NamedTuple):
+    """A batch cut into patches, lead by lead: (L, B, N, samples)."""
+
+    values: Tensor
+    """Zero where nothing was measured."""
+    seen: Tensor
+
+    @property
+    def there(self) -> Tensor:
+        """Patches (L, B, N) with anything in them."""
+        return self.seen.any(-1)
+
+
+class Modal(Method):
+    """Twelve masked autoencoders whose tokens mean the same, whatever the lead.
+
+    Each lead has an encoder and a decoder of its own. A quarter of the patches, the same times in
+    all leads of a recording, goes through the encoders. With z a lead's own token, s the tokens of
+    all leads at its time (constants: no gradient crosses leads) and s' those of the recording
+    before it in the batch, and i the progress from 0 to 1::
+
+        L_align = mean of relu(margin + cos(z, s') - cos(z, s))
+        L_recon = mean over masked patches of (decoded - patch normalised by itself)^2
+        L = sin(i pi/2) L_align + cos(i pi/2) L_recon                  (`curriculum="paper"`)
+        L = (sin(i pi/2) L_align + (cos(i pi/2) + 1) L_recon) / (sum of the two weights)
+                                                                       (`"released"`)
+
+    The embedding is the CLS token of the lead's encoder with nothing masked; of several leads,
+    their mean. So any set of leads has one.
+
+    A patch that was normalised by itself says nothing of millivolt: the decoders give each patch's
+    mean and the logarithm of its deviation too, as two more outputs with a squared error.
+
+    Beyond the paper: with `crossed`, each decoder also rebuilds its lead, every patch of it, from
+    the tokens of some lead, which are constants for it. Leads that were not measured are then what
+    a decoder was trained to give.
+
+    Several processes (torchrun) share the leads, not the recordings: each computes its own leads'
+    networks for the whole batch and gets the others' tokens. Two give the losses of one.
+
+    Arguments
+    ---------
+    fraction: share of the patches that is masked.
+    patch: seconds of a patch.
+    rate: of the signal, in Hz; the store says it.
+    width: of the encoders' tokens.
+    depth: blocks of each encoder.
+    heads: of the encoders' attention.
+    decoder_width: of the decoders' tokens.
+    decoder_depth: blocks of each decoder.
+    decoder_heads: of the decoders' attention.
+    margin: of the alignment.
+    align_weight: of the alignment; with 0 twelve autoencoders learn each for itself.
+    curriculum: weights over the run, as in the `paper` or as `released`.
+    targets: `patches`, each normalised by itself, or the `signal` as it is.
+    crossed: weight of the other lead's reconstruction.
+    normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "width": 768,
+            "depth": 12,
+            "heads": 8,
+            "decoder_width": 512,
+            "decoder_depth": 8,
+            "decoder_heads": 16,
+            "crossed": 0.0,
+            "normalise": "instance",
+        },
+    }
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"lr": 1e-3, "beta2": 0.95, "weight_decay": 0.05, "batch": 256, "window": 5.0},
+    }
+
+    def __init__(
+        self,
+        *,
+        fraction: float = 0.75,
+        patch: float = 0.2,
+        rate: float = 100.0,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        decoder_width: int = 64,
+        decoder_depth: int = 2,
+        decoder_heads: int = 4,
+        margin: float = 0.5,
+        align_weight: float = 1.0,
+        curriculum: str = "paper",
+        targets: str = "patches",
+        crossed: float = 0.0,
+        normalise: str = "scale",
+        unit: float = 0.2,
+        leads: int = 12,
+    ) -> None:
+        super().__init__()
+        for name, given in locals().copy().items():
+            if name in CHOICES and given not in CHOICES[name]:
+                raise UsageError(f"{name}={given!r}.", f"Choose from {', '.join(CHOICES[name])}.")
+        self.needs, self.leads, self.fraction = Needs(leads=leads), leads, fraction
+        self.patch = max(1, round(patch * rate))
+        self.margin, self.align_weight, self.crossed = margin, align_weight, crossed
+        self.curriculum, self.targets = curriculum, targets
+        self.normalise, self.unit = normalise, unit
+        self.encoders = Encoders(leads, self.patch, width, depth, heads)
+        outputs = self.patch + 2 * (targets == "patches")
+        self.decoders = Decoders(
+            leads,
+            width,
+            outputs,
+            width=decoder_width,
+            depth=decoder_depth,
+            heads=decoder_heads,
+        )
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Compute both parts for this process' leads."""
+        x, valid = gathered(batch.x[:, 0]), gathered(batch.valid[:, 0].byte()).bool()
+        cut = self._cut(self._scaled(x, valid))
+        noise = self._noise(batch, cut)
+        place, restore = chosen(noise[:, 1:], 1 - self.fraction)
+        mine = self._mine()
+        there = _kept(cut.there, place)
+        tokens = self.encoders(_kept(cut.values, place)[mine], there[mine], place, mine)
+        every = gathered(tokens.detach().float())
+
+        whole = cut.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
+        known = torch.cat([whole, there], dim=2)
+        hidden = torch.ones_like(restore, dtype=torch.bool).scatter(1, place, False)
+        align = over_leads(aligned(tokens, known[mine], every, known, self.margin), self.leads)
+        recon = self._error(self.decoders(tokens, there[mine], restore, mine), cut, mine, hidden)
+        parts = {"align": align, "recon": recon}
+        share, rest = self._weights(progress)
+        if self.crossed:
+            turn = int(noise[0, 0] * self.leads)
+            other = every.roll(turn, 0)[mine], there.roll(turn, 0)[mine]
+            rebuilt = self.decoders(*other, restore, mine)
+            parts["crossed"] = self._error(rebuilt, cut, mine, torch.ones_like(hidden))
+            recon = recon + self.crossed * parts["crossed"]
+        z = _mean_over(every[:, :, 0], whole[..., 0])
+        return {
+            "loss": share * self.align_weight * align + rest * recon,
+            **{name: part.detach() for name, part in parts.items()},
+            "spread": spread(z),
+            "rank": effective_rank(z),
+        }
+
+    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The mean over the leads that are there of their encoders' CLS tokens."""
+        scaled = self._scaled(x, valid)
+        total, count = x.new_zeros(len(x), self.encoders.whole.shape[-1]), x.new_zeros(len(x), 1)
+        for piece in self._pieces(scaled):
+            tokens, there, _ = self._whole(piece)
+            weight = there.any(0).sum(1, keepdim=True)
+            total = total + weight * _mean_over(tokens[:, :, 0].float(), there.any(-1))
+            count = count + weight
+        return total / count.clamp(min=1)
+
+    def decode(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Rebuild all leads in mV, those that are not there too.
+
+        A lead's decoder gets the lead's own tokens, and where there is none the mean of those that
+        other leads have for that time.
+        """
+        scaled = self._scaled(x, valid)
+        rebuilt = [self._filled(piece) for piece in self._pieces(scaled)]
+        return scaled.out(torch.cat(rebuilt, dim=-1)[..., : x.shape[-1]])
+
+    def _scaled(self, x: Tensor, valid: Tensor) -> Scaled:
+        """Scaled leads; with `instance` lacking leads have the mean size of the others."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        if self.normalise != "instance":
+            return scaled
+        there = valid.any(-1, keepdim=True)
+        mean = (scaled.size * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+        size = torch.where(there, scaled.size, mean)
+        leads = slice(0, x.shape[1])
+        return Scaled(scaled.x[:, leads], scaled.visible[:, leads], scaled.mean, size)
+
+    def _cut(self, scaled: Scaled) -> Patches:
+        """Patches, the last one filled up with what is not there."""
+        short = -scaled.x.shape[-1] % self.patch
+        values = torch.where(scaled.visible, scaled.x, 0.0)
+        both = (F.pad(one, (0, short)).transpose(0, 1) for one in (values, scaled.visible))
+        return Patches(*(one.reshape(*one.shape[:2], -1, self.patch) for one in both))
+
+    def _pieces(self, scaled: Scaled) -> Iterator[Patches]:
+        cut = self._cut(scaled)
+        for start in range(0, cut.values.shape[2], LONGEST):
+            yield Patches(*(one[:, :, start : start + LONGEST] for one in cut))
+
+    def _noise(self, batch: Batch, cut: Patches) -> Tensor:
+        """Random numbers (B, 1 + N), the same in all processes: the least ones' times are kept.
+
+        Times that some leads lack come last, those that all lack behind them.
+        """
+        _, rows, times, _ = cut.values.shape
+        noise = torch.rand(rows, 1 + times, generator=batch.generator, device=cut.values.device)
+        noise = gathered(noise)[:rows]
+        lacking = (~cut.there.all(0)).float() + (~cut.there.any(0)).float()
+        return noise + F.pad(lacking, (1, 0))
+
+    def _mine(self) -> slice:
+        """The leads of this process."""
+        if not distributed.is_initialized():
+            return EVERY
+        rank, ranks = distributed.get_rank(), distributed.get_world_size()
+        if self.leads % ranks:
+            raise UsageError(f"{self.leads} leads cannot be shared by {ranks} processes alike.")
+        each = self.leads // ranks
+        return slice(rank * each, (rank + 1) * each)
+
+    def _weights(self, progress: float) -> tuple[float, float]:
+        """Weights of alignment and reconstruction."""
+        sine, cosine = math.sin(progress * math.pi / 2), math.cos(progress * math.pi / 2)
+        if self.curriculum == "paper":
+            return sine, cosine
+        total = sine + cosine + 1
+        return sine / total, (cosine + 1) / total
+
+    def _error(self, rebuilt: Tensor, cut: Patches, mine: slice, asked: Tensor) -> Tensor:
+        """Squared error of decoded patches over the samples of the patches (B, N) `asked` for."""
+        truth, seen = cut.values[mine], cut.seen[mine] & asked[None, :, :, None]
+        shape, rebuilt = rebuilt.float()[..., : self.patch], rebuilt.float()
+        if self.targets == "signal":
+            return over_leads(_mean_error(shape, truth, seen), self.leads)
+        level = _levels(truth, cut.seen[mine])
+        normal = (truth - level[..., :1]) * (-level[..., 1:]).exp()
+        levels = _mean_error(
+            rebuilt[..., self.patch :], level, seen.any(-1, keepdim=True).expand_as(level)
+        )
+        return over_leads(_mean_error(shape, normal, seen) + levels, self.leads)
+
+    def _whole(self, piece: Patches) -> tuple[Tensor, Tensor, Leads]:
+        """Tokens of the leads that are there, nothing masked; where they are; which leads."""
+        there = piece.there
+        held = there.flatten(1).any(1)
+        some = bool(held.any() and not held.all())
+        leads: Leads = held.nonzero()[:, 0] if some else EVERY
+        place = torch.arange(there.shape[2], device=there.device).expand(there.shape[1], -1)
+        return self.encoders(piece.values[leads], there[leads], place, leads), there[leads], leads
+
+    def _filled(self, piece: Patches) -> Tensor:
+        """All leads of a piece (B, L, time), in the encoder's units."""
+        tokens, there, leads = self._whole(piece)
+        known = F.pad(there, (1, 0), value=True) & there.any(-1, keepdim=True)
+        given = _mean_over(tokens, known).to(tokens.dtype).expand(self.leads, -1, -1, -1).clone()
+        given[leads] = torch.where(known.unsqueeze(-1), tokens, given[leads])
+        somewhere = there.any(0).expand(self.leads, -1, -1)
+        place = torch.arange(there.shape[2], device=there.device).expand(there.shape[1], -1)
+        rebuilt = self.decoders(given, somewhere, place, EVERY).float()
+        signal = rebuilt[..., : self.patch]
+        if self.targets == "patches":
+            mean, size = rebuilt[..., self.patch :].split(1, dim=-1)
+            signal = mean + signal * size.clamp(max=8).exp()
+        return signal.flatten(2).transpose(0, 1)
+
+
+def _kept(one: Tensor, place: Tensor) -> Tensor:
+    """Of (L, B, N, ...) what lies at `place` (B, K)."""
+    index = place.view(1, *place.shape, *[1] * (one.ndim - 3))
+    kept: Tensor = one.gather(2, index.expand(len(one), -1, -1, *one.shape[3:]))
+    return kept
+
+
+def _levels(patches: Tensor, seen: Tensor) -> Tensor:
+    """Mean and logarithm of the deviation of each patch, over what was seen: (..., 2)."""
+    count = seen.sum(-1, keepdim=True).clamp(min=1)
+    mean = (patches * seen).sum(-1, keepdim=True) / count
+    variance = ((patches - mean) * seen).square().sum(-1, keepdim=True) / count
+    return torch.cat([mean, 0.5 * (variance + SMALLEST).log()], dim=-1)
+
+
+def _mean_error(guess: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Mean squared error of each lead (L,) over what is in `where`."""
+    error = (guess - truth).square() * where
+    mean: Tensor = error.flatten(1).sum(1) / where.flatten(1).sum(1).clamp(min=1)
+    return mean
+
+
+def _mean_over(values: Tensor, where: Tensor) -> Tensor:
+    """Mean over the leads of (L, ..., D) in `where` (L, ...)."""
+    weight = where.unsqueeze(-1)
+    mean: Tensor = (values * weight).sum(0) / weight.sum(0).clamp(min=1)
+    return mean
