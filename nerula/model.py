@@ -95,6 +95,14 @@ class Model:
         """Length of a window."""
         return self.window / self.contract.rate
 
+    @property
+    def dimensions(self) -> int:
+        """Values of an embedding."""
+        if self.config is not None:
+            return self.config.dimensions
+        nothing = np.zeros((1, len(self.contract.leads), self.window), np.float32)
+        return int(self._run(self.method.embed, nothing, nothing == 0).shape[1])
+
     def embed(
         self,
         signal: ArrayLike | Sequence[ArrayLike],

@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "similar": {"errors", "features", "store"},
     "model": NUMERIC | {"cores", "given", "method", "run", "schema", "similar", "windowed"},
     "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
+    "sklearn": GROUND | {"bundle", "given", "model"},
     "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
     "tasks": GROUND | {"store"},
@@ -91,6 +92,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
     | {"tasks"},
+    "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks"},
+    "search": GROUND | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"},
     "onnx": GROUND
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
@@ -105,7 +108,7 @@ TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
-TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar"}
+TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar", "sklearn"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

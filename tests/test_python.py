@@ -21,7 +21,7 @@ from tests.tiny import Tiny
 COUNT = 150
 """Recordings of the store that is searched."""
 Shared = Callable[[str], Path]
-EXAMPLES = ("bundle", "model", "portable", "quality", "sample")
+EXAMPLES = ("bundle", "model", "portable", "quality", "sample", "sklearn")
 
 
 @pytest.fixture(scope="module")
