@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerula.errors import UsageError
+from nerula.leads import Plan, has_leads
 from nerula.method import Needs
 from nerula.options import Options
 from nerula.store import Store
@@ -51,28 +52,24 @@ class Batches:
         options: Options,
         device: torch.device,
         *,
-        leads: Sequence[str] = (),
+        leads: Sequence[str] | Plan = (),
         share: tuple[int, int] = (0, 1),
         labelled: Labelled | None = None,
     ) -> None:
         self.device, self.share, self.segments = device, share, needs.segments
-        self.leads = tuple(leads) or store.contract.leads
+        self._plan = leads if isinstance(leads, Plan) else self._planned(store, leads)
+        self.leads = self._plan.names
         if needs.labels and labelled is None:
             raise UsageError(
                 "This method learns from labels, and a store by itself does not say which.",
                 "In Python: nerula.finetune.finetune(method, store, rows, targets, kind).",
             )
-        for lead in self.leads:
-            if lead not in store.contract.leads:
-                held = ", ".join(store.contract.leads)
-                raise UsageError(f"The store has no lead {lead}.", f"It has {held}.")
-        if len(self.leads) != needs.leads:
+        if self._plan.count != needs.leads:
             raise UsageError(
                 f"The method wants {needs.leads} leads, not {len(self.leads)} "
                 f"({', '.join(self.leads)}).",
                 "Choose with --leads.",
             )
-        self._rows_of_leads = [store.contract.leads.index(lead) for lead in self.leads]
         self.window = round(options.window * store.contract.rate / needs.segments)
         self.batch, self.seed = options.batch, options.seed
         if self.window < 1 or self.batch < 1 or self.batch % share[1]:
@@ -80,6 +77,8 @@ class Batches:
                 f"A window of {self.window} samples, a batch of {self.batch} for {share[1]} ranks."
             )
         self._lengths = store.lengths
+        self.lacking = 0
+        """Recordings of the folds that are left out because they lack a lead."""
         self._labels = None if labelled is None else self._by_row(labelled, len(store))
         self.index = labelled.rows if labelled else self._fitting(store, options.folds)
         self._subject = subject_numbers(store.column("subject"))
@@ -117,6 +116,16 @@ class Batches:
         return Windows(self._cut(x), self._cut(valid), subject, labels)
 
     @staticmethod
+    def _planned(store: Store, leads: Sequence[str]) -> Plan:
+        """The named leads of the store, or all of them, in the order in which they are named."""
+        held = store.contract.leads
+        names = tuple(leads) or held
+        for lead in names:
+            if lead not in held:
+                raise UsageError(f"The store has no lead {lead}.", f"It has {', '.join(held)}.")
+        return Plan(names, tuple(held.index(lead) for lead in names), None, len(names))
+
+    @staticmethod
     def _by_row(labelled: Labelled, count: int) -> Tensor:
         """Labels for every row of the store; of those not labelled, zeros that nobody reads."""
         labels = torch.from_numpy(np.asarray(labelled.labels))
@@ -126,16 +135,16 @@ class Batches:
 
     def _fitting(self, store: Store, folds: str) -> NDArray[np.int64]:
         """Rows of the folds that have the leads and fill the segments at least by half."""
-        return np.flatnonzero(
-            chosen_folds(store.column("fold"), folds)
-            & (self._lengths > (self.segments - 0.5) * self.window)
-            & has_leads(store, self.leads)
-        )
+        asked = chosen_folds(store.column("fold"), folds)
+        asked &= self._lengths > (self.segments - 0.5) * self.window
+        complete = has_leads(store, self.leads)
+        self.lacking = int((asked & ~complete).sum())
+        return np.flatnonzero(asked & complete)
 
     def _cut(self, x: Tensor) -> Tensor:
         """(B, all leads, S T) to (B, S, L, T)."""
-        if x.shape[1] != len(self.leads):
-            x = x[:, self._rows_of_leads]
+        if self._plan.rows != tuple(range(x.shape[1])) or self._plan.places is not None:
+            x = self._plan.of(x, axis=1)
         segments = x.reshape(*x.shape[:-1], self.segments, self.window)
         return segments.transpose(1, 2).contiguous()
 
@@ -154,13 +163,6 @@ def chosen_folds(fold: NDArray[np.object_], folds: str) -> NDArray[np.bool_]:
             raise UsageError(f"--folds {folds!r} is not understood.", "Write 1-8, 1,3 or all.")
         names |= {str(number) for number in range(int(first), int(last or first) + 1)}
     return np.array([name is None or name in names for name in fold], bool)
-
-
-def has_leads(store: Store, leads: Sequence[str]) -> NDArray[np.bool_]:
-    """Which recordings have all of these leads, at least in part."""
-    if len(store.contract.leads) == 1:
-        return np.ones(len(store), bool)
-    return np.array([set(leads) <= set(held) for held in store.column("leads")], bool)
 
 
 def subject_numbers(subject: NDArray[np.object_]) -> NDArray[np.int64]:

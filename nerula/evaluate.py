@@ -17,6 +17,7 @@ from nerula.errors import UsageError
 from nerula.features import Features, Gap, fingerprint
 from nerula.fewer import subset
 from nerula.gaps import FILLINGS
+from nerula.leads import has_leads
 from nerula.metrics import Answers
 from nerula.probes import Examples, Question
 from nerula.results import FORMAT, Result
@@ -48,6 +49,8 @@ class Ways:
     """Shares of every test recording that are taken away, beside none."""
     finetune: bool = False
     """Whether the whole network is trained too, beside these."""
+    leads: tuple[str, ...] = ()
+    """Which leads the model is given; all that it can have where empty."""
     unverified: bool = False
     """Whether a model is believed that does not say what it was trained on."""
     seed: int = 0
@@ -135,7 +138,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
         )
     facts = Facts.of(store)
     target = task.target(facts)
-    splits = task.splits(facts, task.counts(facts, target))
+    features = Features(model, store, task, folder, ways.leads)
+    complete = has_leads(store, features.plan.names)
+    splits = task.splits(facts, task.counts(facts, target) & complete)
     recognised = task.kind == "identity"
     checks = [
         guards.sides_apart(facts, split, strangers=not recognised)
@@ -151,7 +156,6 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
         if not ways.unverified:
             raise
         provenance = {"status": "unverified", "detail": error.message}
-    features = Features(model, store, task, folder)
     return Ground(model, task, store, ways, facts, target, splits, checks, provenance, features)
 
 
@@ -280,6 +284,7 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
                 FINETUNED_KINDS[task.kind],
                 outputs=len(task.answers) if task.kind == "classes" else None,
                 seed=ground.ways.seed + draw,
+                leads=ground.features.plan.names,
                 **ground.ways.tuning,
             )
             answers, held = (
@@ -344,7 +349,7 @@ def _result(
             "seconds": model.seconds,
             "overlap": task.overlap,
             "view": task.view,
-            "leads": list(task.leads or model.contract.leads),
+            "leads": list(ground.features.plan.names),
         },
         "fits": fits,
         "grid": [dict(one) for one in grid],

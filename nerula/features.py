@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nerula import gaps, signal
 from nerula.errors import UsageError
 from nerula.files import replacing
+from nerula.leads import Plan, planned
 from nerula.store import Store
 from nerula.tasks.task import View
 
@@ -82,6 +83,8 @@ class Features:
     task: Cut
     folder: Path
     """Where they are kept."""
+    only: tuple[str, ...] = ()
+    """Which leads the model is given, where not all that it can have."""
 
     def of(self, rows: NDArray[np.int64], gap: Gap | None = None) -> NDArray[np.float32]:
         """(N, pieces * D): pieces are the task's leads or halves, or the whole recording."""
@@ -154,8 +157,7 @@ class Features:
 
     def _prepared(self, row: int) -> "Prepared":
         """A recording under the model's contract, with the leads that are to be embedded."""
-        x, valid = self.store.read(row)
-        x, valid = x[self._leads], valid[self._leads]
+        x, valid = (self.plan.of(one) for one in self.store.read(row))
         held, wanted = self.store.contract, self.model.contract
         if held.rate != wanted.rate or held.band != wanted.band:
             band = wanted.band if held.band is None else None
@@ -167,31 +169,33 @@ class Features:
         return self.store.column("name")
 
     @cached_property
-    def _leads(self) -> list[int]:
-        """Which of the store's leads go in."""
-        held, own, task = self.store.contract.leads, self.model.contract.leads, self.task
+    def plan(self) -> Plan:
+        """Which of the store's leads go in, and where."""
+        own, any_leads = self.model.contract.leads, self.model.method.any_leads
         if self.store.contract.band not in (None, self.model.contract.band):
             raise UsageError(
                 f"{self.store.path} was filtered to {self.store.contract.band} Hz, which the "
                 f"model does not expect ({self.model.contract.band or 'unfiltered'}).",
                 "Prepare it again.",
             )
-        if len(own) > 1 and task.leads:
-            raise UsageError(f"The task {task.name} wants a model of one lead, not {len(own)}.")
-        other_name = len(own) == len(held) == 1  # the only lead, whatever it is called
-        chosen = task.leads or (held if other_name else own)
-        if lacking := [lead for lead in chosen if lead not in held]:
+        apart = self.task.view == "leads"
+        if len(own) > 1 and self.task.leads and not self.only and (apart or not any_leads):
             raise UsageError(
-                f"{self.store.path} has no lead {', '.join(lacking)}; it has {', '.join(held)}.",
-                f"Prepare it with --leads {','.join(chosen)}.",
+                f"The task {self.task.name} wants a model of one lead, not {len(own)}."
             )
-        return [held.index(lead) for lead in chosen]
+        if len(own) == 1 and len(self.only) > 1 and not apart:
+            raise UsageError(f"The model takes one lead, not {len(self.only)}.")
+        wanted = self.task.leads if apart else self.only or self.task.leads
+        return planned(self.store, own, wanted, any_leads=any_leads)
 
     def _key(self, gap: Gap | None) -> str:
         facts = {
             "model": self.model.identity,
             "store": self.store.digest,
-            "leads": self._leads,
+            "leads": [
+                list(self.plan.rows),
+                *([list(self.plan.places)] if self.plan.places else []),
+            ],
             "view": self.task.view,
             "overlap": self.task.overlap,
             "gap": None if gap is None else [gap.share, gap.filling],

@@ -7,7 +7,7 @@ method that has not been trained.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from nerula.batches import Batches, Labelled
 from nerula.contract import Contract
 from nerula.errors import UsageError
+from nerula.leads import Plan, planned
 from nerula.machine import Machine
 from nerula.method import Method
 from nerula.methods.supervised import KINDS, Predictor
@@ -54,6 +55,8 @@ class Finetuned:
     model: Model
     """Its method is a `Predictor`; `model.embed` gives the fine-tuned encoder's embedding."""
     kind: str
+    leads: tuple[str, ...]
+    """Leads that it was given, and is given when it predicts; all of them where empty."""
     checks: tuple[Check, ...]
     """The validation error as it went; empty where there was no validation part."""
     epoch: int
@@ -69,7 +72,7 @@ class Finetuned:
         A recording longer than the window is predicted in windows that overlap by half; each
         counts as much as it has valid samples.
         """
-        return _predict(self.model, store, np.asarray(rows, np.int64))
+        return _predict(self.model, store, np.asarray(rows, np.int64), self.leads)
 
 
 def finetune(
@@ -90,6 +93,7 @@ def finetune(
     lr: float = 1e-3,
     weight_decay: float = 0.05,
     seed: int = 0,
+    leads: Sequence[str] = (),
     device: str = "auto",
     precision: str = "auto",
     threads: int = 0,
@@ -115,6 +119,9 @@ def finetune(
         Share of the subjects in `rows` that chooses the epoch; 0 keeps the last.
     window
         Seconds; a model brings its own.
+    leads
+        Which leads it may see, such as ("I", "II", "V2"); the others are not valid. A model of one
+        lead takes any one.
     """
     body, contract, length = _body(model, store, window)
     chosen, labels = _checked(store, rows, targets, kind, outputs)
@@ -143,13 +150,15 @@ def finetune(
     trained = isinstance(model, Model) and _was_trained(model)
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
-    best = _Best(learner, result, store, (chosen[held], labels[held]), options.epochs)
+    only = tuple(leads)
+    chooses = chosen[held], labels[held]
+    best = _Best(learner, result, store, chooses, options.epochs, leads=only)
     batches = Batches(
         store,
         learner.needs,
         options,
         on,
-        leads=_leads(store, contract),
+        leads=planned(store, contract.leads, only, any_leads=body.any_leads),
         labelled=Labelled(chosen[fitted], labels[fitted]),
     )
     done = train(learner, batches, options, bf16=machine.bf16, after_epoch=best.look)
@@ -157,7 +166,7 @@ def finetune(
         raise KeyboardInterrupt
     learner.eval()
     epoch = best.restore()
-    return Finetuned(result, kind, tuple(best.checks), epoch, chosen[fitted], chosen[held])
+    return Finetuned(result, kind, only, tuple(best.checks), epoch, chosen[fitted], chosen[held])
 
 
 class _Best:
@@ -170,8 +179,10 @@ class _Best:
         store: Store,
         held: tuple[Rows, NDArray[Any]],
         epochs: int,
+        *,
+        leads: tuple[str, ...],
     ) -> None:
-        self._learner, self._model, self._store = learner, model, store
+        self._learner, self._model, self._store, self._leads = learner, model, store, leads
         (self._rows, self._labels), self._epochs = held, epochs
         self._every = math.ceil(epochs / CHECKS)
         self._weights: dict[str, torch.Tensor] = {}
@@ -182,7 +193,7 @@ class _Best:
         if not len(self._rows) or (epoch % self._every and epoch < self._epochs):
             return
         self._learner.eval()
-        predicted = _predict(self._model, self._store, self._rows)
+        predicted = _predict(self._model, self._store, self._rows, self._leads)
         self._learner.train()
         error = _error(self._learner, predicted, self._labels)
         if all(error < check.error for check in self.checks):
@@ -239,19 +250,6 @@ def _was_trained(model: Model) -> bool:
     return model.config is None or model.config.training.get("steps") != 0
 
 
-def _leads(store: Store, contract: Contract) -> tuple[str, ...]:
-    """The store's leads in the model's order; a single lead may have any name."""
-    if len(contract.leads) == len(store.contract.leads) == 1:
-        return store.contract.leads
-    missing = [lead for lead in contract.leads if lead not in store.contract.leads]
-    if missing:
-        raise UsageError(
-            f"{store.path} lacks {', '.join(missing)}.",
-            f"It has {', '.join(store.contract.leads)}.",
-        )
-    return contract.leads
-
-
 def _checked(
     store: Store, rows: ArrayLike, targets: ArrayLike, kind: str, outputs: int | None
 ) -> tuple[Rows, NDArray[Any]]:
@@ -305,19 +303,19 @@ def _width(body: Method, length: int) -> int:
     return body.eval().embed(nothing, torch.ones_like(nothing, dtype=torch.bool)).shape[1]
 
 
-def _signals(store: Store, rows: Rows, contract: Contract) -> Iterator[tuple[Array, NDArray[Any]]]:
-    leads = [store.contract.leads.index(lead) for lead in _leads(store, contract)]
+def _signals(store: Store, rows: Rows, plan: Plan) -> Iterator[tuple[Array, NDArray[Any]]]:
     for row in rows:
         x, valid = store.read(int(row))
-        yield x[leads], valid[leads]
+        yield plan.of(x), plan.of(valid)
 
 
-def _predict(model: Model, store: Store, rows: Rows) -> Array:
+def _predict(model: Model, store: Store, rows: Rows, leads: tuple[str, ...]) -> Array:
     """Predict every window, and average them by how much of each is valid."""
     learner = model.method
     if not isinstance(learner, Predictor):
         raise UsageError("This model predicts nothing: it was not fine-tuned.")
-    signals = _signals(store, rows, model.contract)
+    plan = planned(store, model.contract.leads, leads, any_leads=learner.any_leads)
+    signals = _signals(store, rows, plan)
     windows = model.per_window(learner.predict, signals, overlap=0.5)
     means = [
         np.average(z, axis=0, weights=weight if weight.any() else None) for z, weight in windows

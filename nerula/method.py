@@ -59,6 +59,9 @@ class Method(nn.Module, ABC):
     paces: Mapping[str, float] = {}
     """Parts (attributes) that learn slower or faster: their share of the loop's learning rate."""
 
+    any_leads: bool = False
+    """Whether a lead that is not there is one that training hid too: any set of them will do."""
+
     trains: ClassVar[bool] = True
     """False for what has nothing to learn: `pretrain` writes it as it is built."""
 

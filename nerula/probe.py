@@ -31,6 +31,7 @@ def probe(
     gaps: str | None = None,
     draws: int = 5,
     finetune: bool = False,
+    leads: str | None = None,
     out: Path | None = None,
     save: Path | None = None,
     seed: int = 0,
@@ -63,6 +64,10 @@ def probe(
         How often a share of labels below 1 is drawn.
     finetune
         Train the whole network too.
+    leads
+        Which leads the model is given, such as "I,II,V2", in training and in the test: one model
+        can be judged with 12, 6, 3, 2 and 1. Others are hidden from it. A model of one lead takes
+        any one.
     out
         Folder for results (JSON with predictions beside), stores and embeddings; what is there
         is not computed again. Without it everything but the table is forgotten.
@@ -82,6 +87,7 @@ def probe(
 
     from nerula import bundle
     from nerula.evaluate import Ways, evaluate
+    from nerula.leads import named
     from nerula.portable import SUFFIX
     from nerula.tasks import find
 
@@ -92,6 +98,7 @@ def probe(
         gaps=_shares(gaps, "--gaps") if gaps else (),
         draws=draws,
         finetune=finetune,
+        leads=named(leads),
         unverified=unverified,
         seed=seed,
     )

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "quality": GROUND | {"einthoven", "faults"},
     "leakage": GROUND,
     "contract": GROUND,
+    "leads": {"errors", "readers", "store"},
     "files": set(),
     "columns": set(),
     "store": GROUND | {"contract", "columns"},
@@ -56,19 +57,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ranks": set(),
     "machine": {"errors", "options", "workers"},
     "cores": {"workers"},
-    "batches": {"errors", "method", "options", "store"},
+    "batches": {"errors", "leads", "method", "options", "store"},
     "run": {"errors", "files"},
     "train": {"batches", "errors", "loss", "method", "options", "ranks", "run"},
     "display": set(),
     "schema": {"contract", "errors", "files"},
-    "cards": {"publishers", "schema"},
+    "cards": {"errors", "files", "publishers", "schema"},
+    "census": {"judgement", "store"},
+    "hub": {"__init__", "errors", "schema"},
     "given": NUMERIC,
     "windowed": NUMERIC,
     "similar": {"errors", "features", "store"},
     "model": NUMERIC | {"cores", "given", "method", "run", "schema", "similar", "windowed"},
-    "bundle": NUMERIC | {"__init__", "cards", "method", "methods", "model", "run", "schema"},
+    "bundle": NUMERIC
+    | {"__init__", "cards", "hub", "method", "methods", "model", "run", "schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
-    "finetune": {"batches", "contract", "errors", "machine", "method", "methods", "model"}
+    "finetune": {"batches", "contract", "errors", "leads", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
     "tasks": GROUND | {"store"},
     "metrics": set(),
@@ -80,11 +84,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "estimators": {"forms"},
     "portable": {"__init__", "errors", "files", "forms"},
     "probes": {"errors", "estimators", "forms", "metrics", "portable"},
-    "features": {"errors", "files", "gaps", "model", "run", "signal", "store", "summary", "tasks"},
+    "features": {
+        "errors",
+        "files",
+        "gaps",
+        "leads",
+        "model",
+        "run",
+        "signal",
+        "store",
+        "summary",
+        "tasks",
+    },
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
     "evaluate": {"__init__", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
-    | {"guards", "judgement", "metrics", "model", "probes", "results", "store", "tasks"},
+    | {"guards", "judgement", "leads", "metrics", "model", "probes", "results", "store", "tasks"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
     | {"writer"},
@@ -92,23 +107,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
     | {"tasks"},
-    "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks"},
-    "search": GROUND | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"},
+    "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks", "windowed"},
+    "search": GROUND
+    | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"}
+    | {"files"},
     "onnx": GROUND
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
     "cli": {"__init__", "errors", "defects"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report", "export"}
+VERBS |= {"report", "export", "search"}
 
-TORCH_FREE = NUMERIC | {"plot", "cli", "__init__", "check", "prepare", "merge"}
+TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
 TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar", "sklearn"}
+TORCH_FREE |= {"census", "hub", "push", "card"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 

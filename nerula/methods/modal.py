@@ -103,6 +103,7 @@ class Modal(Method):
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"lr": 1e-3, "beta2": 0.95, "weight_decay": 0.05, "batch": 256, "window": 5.0},
     }
+    any_leads = True
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class Predictor(Method):
         for name, given in (("weights", weights), ("mean", mean), ("size", size)):
             if given and len(given) != outputs:
                 raise UsageError(f"{len(given)} numbers as {name} of {outputs} outputs.")
-        self.needs = Needs(leads=body.needs.leads, labels=True)
+        self.needs, self.any_leads = Needs(leads=body.needs.leads, labels=True), body.any_leads
         self.kind, self.frozen = kind, frozen
         self.body = body.requires_grad_(False) if frozen else body
         self.standardise: nn.Module = nn.Identity()

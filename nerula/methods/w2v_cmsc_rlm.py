@@ -137,6 +137,7 @@ class W2vCmscRlm(Method):
             raise UsageError("Without w2v and without cmsc there is no objective.")
         self.needs = Needs(leads=leads, segments=2)
         self.cmsc, self.rlm, self.lead_chance = cmsc, rlm, lead_chance
+        self.any_leads = rlm
         self.temperature, self.hot, self.cold, self.cooling = temperature, hot, cold, cooling
         self.diversity_weight, self.penalty_weight = diversity_weight, penalty_weight
         self.pooling, self.normalise, self.unit = pooling, normalise, unit
