@@ -20,11 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerula import __version__, sample
-from nerula.cards import card
+from nerula import __version__, cards, hub, sample
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
-from nerula.files import write_whole
 from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.model import Model
@@ -39,7 +37,7 @@ from nerula.run import (
     trouble,
     write_tensors,
 )
-from nerula.schema import CARD, CONFIG, TENSORS, Config
+from nerula.schema import CONFIG, TENSORS, Config
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Models that Nerula brings along, by name."""
@@ -60,6 +58,9 @@ def load(
 ) -> Model:
     """Load a model: its folder, a run's folder, or the name of one that Nerula brings along.
 
+    `hf:USER/NAME`, or `hf:USER/NAME@REVISION`, is fetched from the Hugging Face hub, once; that
+    needs the extra `hub`.
+
     `precision` "bf16" computes matrix products in bfloat16: about twice as fast where the
     processor has instructions for it, with embeddings that agree to two or three digits.
     `method` is the class of a method of your own: a model's config never imports code by itself.
@@ -70,7 +71,7 @@ def load(
     """
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"There is no precision {precision!r}.", "Choose fp32 or bf16.")
-    folder = _found(name)
+    folder = found(name)
     config = Config.read(folder)
     kind, arguments = _kind(folder, config, method)
     with torch.device("meta"):  # shapes only: no config can ask for terabytes
@@ -130,8 +131,8 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_tensors(partial / TENSORS, tensors, {})
-        write_whole(partial / CARD, card(config))
         config.write(partial)
+        cards.write(partial, config)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except OSError as error:
@@ -147,21 +148,24 @@ def embed_probe(model: Model) -> NDArray[np.float32]:
 
 
 def locate(name: Path | str) -> Path | None:
-    """The folder of a model, of the model of a run, or of a model that Nerula brings along."""
+    """The folder of a model: its own, a run's, one that Nerula brings along, or one of the hub."""
+    if str(name).startswith(hub.PREFIX):
+        return hub.fetch(str(name))
     for folder in (Path(name), Path(name) / MODEL, WEIGHTS / str(name)):
         if (folder / CONFIG).is_file() and (folder / TENSORS).exists():
             return folder
     return None
 
 
-def _found(name: Path | str) -> Path:
+def found(name: Path | str) -> Path:
+    """The folder of a model; one of the hub is fetched if it has to be."""
     folder = locate(name)
     if folder is not None:
         return folder
     bundled = ", ".join(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}")))
     raise NerulaError(
         f"{name} is no model.",
-        "Give the folder of a model or of a run that has ended"
+        "Give the folder of a model or of a run that has ended, hf:USER/NAME of the hub"
         + (f", or one of these: {bundled}." if bundled else "."),
     )
 

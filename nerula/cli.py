@@ -22,6 +22,8 @@ _VERBS = {
     "export": ("nerula.export:export", "One ONNX file for devices, verified before it is there."),
     "probe": ("nerula.probe:probe", "One task on a model's embeddings, with intervals."),
     "compare": ("nerula.compare:compare", "Methods x tasks x seeds on one budget, with tables."),
+    "card": ("nerula.card:card", "A model's cards, with results of probe and compare on them."),
+    "push": ("nerula.push:push", "Put a model on the Hugging Face hub, its cards with it."),
     "report": ("nerula.report:report", "One HTML file of results, curves, maps and ECGs."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }

@@ -64,6 +64,11 @@ def thresholds(held: Answers | None, columns: int) -> Floats:
     return np.array(chosen)
 
 
+def age_name(low: int, high: int) -> str:
+    """What a band of age is called."""
+    return f"{low}-{high - 1}" if high < AGES[-1][1] else f"{low} and over"
+
+
 def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[str, Any]]:
     """The metrics among women, men and bands of age, where these are known."""
     if task.kind == "identity":
@@ -72,8 +77,7 @@ def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[st
         ("sex", sex, facts.sex == sex) for sex in ("female", "male")
     ]
     for low, high in AGES:
-        name = f"{low}-{high - 1}" if high < 150 else f"{low} and over"
-        groups.append(("age", name, (facts.age >= low) & (facts.age < high)))
+        groups.append(("age", age_name(low, high), (facts.age >= low) & (facts.age < high)))
     found = []
     for by, group, members in groups:
         parts = [run.where(members[run.row]) for run in runs]

@@ -19,6 +19,7 @@ from rich.markup import escape
 from nerula import __version__
 from nerula.batches import Batches
 from nerula.bundle import save
+from nerula.census import census
 from nerula.display import Display
 from nerula.errors import NerulaError, UsageError
 from nerula.machine import Machine
@@ -149,7 +150,8 @@ def _seen(store: Store, batches: Batches) -> dict[str, Any]:
     folds = Counter(str(fold or "none") for fold in store.column("fold")[batches.index])
     source = store.facts.get("source") or {}
     parts = {"parts": source["parts"]} if "parts" in source else {}  # data sets that were joined
-    return {"kind": source.get("kind"), "folds": dict(sorted(folds.items())), **parts}
+    kind = {"kind": source.get("kind"), "folds": dict(sorted(folds.items()))}
+    return {**kind, **parts, **census(store, batches.index)}
 
 
 def _provenance(record: Run, config: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:

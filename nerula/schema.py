@@ -13,6 +13,7 @@ from nerula.files import write_whole
 
 FORMAT = "nerula-model-1"
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+DATA_CARD, RESULTS = "DATA.md", "results.json"
 
 
 @dataclass(frozen=True, kw_only=True)

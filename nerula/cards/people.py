@@ -1,0 +1,98 @@
+"""Whose recordings these are: the data card, and the part of the model card that shortens it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nerula.cards.markdown import front_matter, pairs, table
+from nerula.publishers import PUBLICATIONS, Publication
+from nerula.schema import CARD, Config
+
+LIMITS = (
+    "What the recordings hold, their reports say; nobody looked at them again for this. Ages over "
+    "89 are kept as 90. Whatever is not listed here (ethnicity, devices, places, treatments) is "
+    "not known, and groups that are rare above may fare worse."
+)
+
+
+def known(config: Config) -> bool:
+    """Whether it is written down who was learned from."""
+    return "subjects" in config.training.get("data", {})
+
+
+def data_card(config: Config) -> str:
+    """DATA.md: what a model has learned from."""
+    data = config.training.get("data", {})
+    contract = config.contract
+    band = f"{contract.band[0]:g} to {contract.band[1]:g} Hz" if contract.band else "no filter"
+    sections = [
+        front_matter({"tags": ["ecg"], "annotations_creators": ["no-annotation"]}),
+        f"# What {config.method} has learned from",
+        "\n".join(credits_of(config)) or "The publisher is not known: files of one's own.",
+        "## Recordings",
+        pairs(summary(data)),
+        "## Prepared as",
+        pairs(
+            {
+                "Leads": ", ".join(contract.leads),
+                "Rate": f"{contract.rate:g} Hz",
+                "Band": f"{band} beside that of resampling",
+                "Unit": f"{contract.unit}, in steps of {contract.scale:g}",
+                "Missing": "NaN, lead-off, flat and clipped stretches are marked and hidden",
+            }
+        ),
+        "## Who",
+        *_groups(data),
+        "## Limits",
+        LIMITS,
+        f"The model is described in [{CARD}]({CARD}).",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def summary(data: Mapping[str, Any]) -> dict[str, str]:
+    """The few lines of data that both cards have."""
+    found = {"Recordings": _count(data.get("recordings"))}
+    if "subjects" in data:
+        found["Subjects"] = _count(data["subjects"]) if data["subjects"] else "not known"
+        found["Hours of signal"] = f"{data['hours']:,.1f}, {100 * data['measured']:.2f} % measured"
+        found["Left out"] = _count(data["left out"]) + " of the store: other folds, or too short"
+    if folds := data.get("folds"):
+        found["Folds"] = ", ".join(f"{fold} ({int(count):,})" for fold, count in folds.items())
+    if "store" in data:
+        found["Digest of the store"] = str(data["store"])
+    return found
+
+
+def credits_of(config: Config) -> list[str]:
+    """Whose recordings these are, where a publisher is known."""
+    seen = config.training.get("data", {})
+    kinds = [part.get("kind") for part in seen.get("parts") or []] or [seen.get("kind")]
+    return [_credit(PUBLICATIONS[kind]) for kind in kinds if kind in PUBLICATIONS]
+
+
+def _credit(one: Publication) -> str:
+    return f"Data: {one.title} ({one.cite}). Licence: {one.licence}."
+
+
+def _groups(data: Mapping[str, Any]) -> list[str]:
+    if "subjects" not in data:
+        return ["Not written down when this was trained."]
+    total = max(int(data["recordings"]), 1)
+
+    def shares(held: Mapping[str, int]) -> list[tuple[str, str, str]]:
+        return [(name, f"{n:,}", f"{100 * n / total:.1f} %") for name, n in held.items()]
+
+    said = [
+        table(("sex", "recordings", "share"), shares(data["sex"])),
+        table(("age", "recordings", "share"), shares(data["age"])),
+    ]
+    if data.get("statements"):
+        said += [
+            "The most frequent statements of the reports; one recording may have several:",
+            table(("statement", "recordings", "share"), shares(data["statements"])),
+        ]
+    return said
+
+
+def _count(number: Any) -> str:
+    return "not known" if number is None else f"{int(number):,}"
