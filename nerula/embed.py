@@ -12,17 +12,17 @@ import numpy as np
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
-from nerula.errors import NerulaError, UsageError
+from nerula.errors import NerulaError, UsageError, refuse
 from nerula.files import replacing, write_whole
 
 if TYPE_CHECKING:
     from nerula.chunks import Refusal
     from nerula.contract import Contract
-    from nerula.model import Embedded, Model
+    from nerula.model import Model
     from nerula.readers.source import Entry, Source
     from nerula.recording import Recording
     from nerula.store import Store
-    from nerula.windowed import Prepared
+    from nerula.windowed import Embedded, Prepared
 
 _OWN_FACTS = ("name", "subject", "fold", "age", "sex")
 FACTS = (*_OWN_FACTS, "windows", "valid")
@@ -34,7 +34,7 @@ def embed(
     source: Path | None = None,
     out: Path | None = None,
     *,
-    lead: str | None = None,
+    lead: Annotated[str | None, Parameter(name=["--lead", "--leads"])] = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -61,7 +61,8 @@ def embed(
         OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
         OUT.csv. By default SOURCE.embeddings.npy in the folder where you are.
     lead
-        Which lead to give a model of one lead, where recordings have several and none of its name.
+        Which leads to give the model, such as "I,II,V2", where not all that it can have: a model
+        of several takes fewer, one of a single lead takes any one, whatever its name.
     kind
         What the source is, such as "ptbxl" or "edf", where its content does not tell.
     device
@@ -93,7 +94,7 @@ def embed(
     else:
         named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
         opened = open_source(source, kind, Hints(source_rate, source_unit, named))
-    result = embed_source(loaded, _Suited(opened, loaded, lead), contract)
+    result = embed_source(loaded, _Suited(opened, loaded, _asked(loaded, lead)), contract)
     if not result.z:
         why = Counter(row[2] for row in result.refused).most_common()
         reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
@@ -103,7 +104,23 @@ def embed(
     out.parent.mkdir(parents=True, exist_ok=True)
     WRITERS[out.suffix](out, result)
     _say(model, result, out, _write_refused(out, result))
+    _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
+
+
+def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
+    """The leads that were asked for: some of the model's, or, of a model of one lead, any one."""
+    from nerula.leads import named
+
+    own = model.contract.leads
+    if lead is None or len(own) == 1:
+        return (lead,) if lead else ()
+    asked = named(lead)
+    if unknown := [lead for lead in asked if lead not in own]:
+        raise UsageError(
+            f"The model has no lead {', '.join(unknown)}.", f"It has {', '.join(own)}."
+        )
+    return asked
 
 
 def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, Path, Path]:
@@ -130,12 +147,15 @@ class Result:
     z: list[NDArray[np.float32]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     refused: list["Refusal"] = field(default_factory=list)
+    absent: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Leads that recordings lacked, and how many recordings lacked just these."""
 
     def add(self, embedded: "Embedded") -> None:
         """Add the windows of the recording whose turn it is."""
         row = self.rows[len(self.z)]
         row |= {"windows": len(embedded.z), "valid": round(float(embedded.weight.mean()), 4)}
         self.z.append(embedded.mean())
+        self.absent[embedded.absent] += 1
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -174,7 +194,7 @@ class _Suited:
 
     source: "Source"
     model: "Model"
-    lead: str | None
+    only: tuple[str, ...]
 
     @property
     def kind(self) -> str:
@@ -192,7 +212,17 @@ class _Suited:
         return self.source.entries()
 
     def read(self, entry: "Entry") -> "Recording":
-        return self.model.suited(self.source.read(entry), self.lead)
+        recording = self.source.read(entry)
+        if len(self.model.contract.leads) == 1:
+            return self.model.suited(recording, next(iter(self.only), None))
+        if not self.only:
+            return recording
+        rows = [row for row, lead in enumerate(recording.leads) if lead in self.only]
+        if not rows:
+            said = f"it has {' '.join(recording.leads)}"
+            raise refuse("lead-missing", recording.path, said, " ".join(self.only))
+        held = tuple(recording.leads[row] for row in rows)
+        return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=held)
 
 
 class _Stored:
@@ -301,6 +331,22 @@ def _write_refused(out: Path, result: Result) -> Path | None:
     columns = zip(*result.refused, strict=True)
     _write_csv_rows(path, dict(zip(REFUSAL, columns, strict=True)))
     return path
+
+
+def _say_absent(result: Result, *, any_leads: bool) -> None:
+    """Which leads were not there, where any were not."""
+    from rich.console import Console
+
+    console, missed = Console(highlight=False), result.absent
+    for leads, count in missed.most_common(3):
+        if leads:
+            words = f"{count} recordings without {' '.join(leads)}: hidden from the model."
+            console.print(words, markup=False, soft_wrap=True)
+    if not any_leads and sum(missed.values()) > missed[()]:
+        console.print(
+            "[yellow]This model was trained with all of its leads, and never to do without.[/]",
+            soft_wrap=True,
+        )
 
 
 def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:

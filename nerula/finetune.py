@@ -318,7 +318,8 @@ def _predict(model: Model, store: Store, rows: Rows, leads: tuple[str, ...]) -> 
     signals = _signals(store, rows, plan)
     windows = model.per_window(learner.predict, signals, overlap=0.5)
     means = [
-        np.average(z, axis=0, weights=weight if weight.any() else None) for z, weight in windows
+        np.average(one.z, axis=0, weights=one.weight if one.weight.any() else None)
+        for one in windows
     ]
     return np.array(means, np.float32).reshape(len(rows), -1)
 

@@ -27,12 +27,12 @@ class Plan:
 
     def of(self, x: Any, axis: int = 0) -> Any:
         """Take the leads out of an array (NumPy's or torch's), and zeros or False for the rest."""
-        before = (slice(None),) * axis
+        before: tuple[Any, ...] = (slice(None),) * axis
         taken = x[(*before, list(self.rows))]
         if self.places is None:
             return taken
         shape = (*taken.shape[:axis], self.count, *taken.shape[axis + 1 :])
-        out = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else x.new_zeros(shape)
+        out: Any = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else x.new_zeros(shape)
         out[(*before, list(self.places))] = taken
         return out
 
@@ -83,3 +83,10 @@ def has_leads(store: Store, leads: Sequence[str]) -> NDArray[np.bool_]:
     if len(store.contract.leads) == 1:
         return np.ones(len(store), bool)
     return np.array([set(leads) <= set(held) for held in store.column("leads")], bool)
+
+
+def lacking(leads: Sequence[str], valid: NDArray[np.bool_]) -> tuple[str, ...]:
+    """The leads of several that hold nothing valid (leads, time)."""
+    if len(leads) == 1:
+        return ()
+    return tuple(lead for lead, seen in zip(leads, valid, strict=True) if not seen.any())

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from nerula.conform import conform
 from nerula.contract import Contract
 from nerula.cores import side_by_side
 from nerula.errors import UsageError
+from nerula.leads import lacking
 from nerula.method import Method
 from nerula.quality import Quality
 from nerula.recording import Recording
@@ -24,27 +25,13 @@ from nerula.run import digest
 from nerula.schema import Config
 from nerula.similar import Neighbours, Similar
 from nerula.store import Store
-from nerula.windowed import Prepared, blended, cut, grouped
+from nerula.windowed import Embedded, Prepared, blended, cut, grouped
 
 Array = NDArray[np.float32]
 BATCH = 32
 """Windows that are computed at once."""
 GROUPED = 8
 """Batches that short recordings share."""
-
-
-class Embedded(NamedTuple):
-    """The windows of one recording."""
-
-    z: Array
-    """(windows, D)."""
-    weight: Array
-    """(windows,) share of valid samples; 0 where a window holds none."""
-
-    def mean(self) -> Array:
-        """The embedding of the recording: each window counts as much as it has valid samples."""
-        mean: Array = (self.weight @ self.z / self.weight.sum()).astype(np.float32)
-        return mean
 
 
 class Model:
@@ -160,7 +147,8 @@ class Model:
         recording = given.one(
             "embed_windows", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
         )
-        return next(self.embed_recordings([recording]))
+        windows = next(self.embed_recordings([recording]))
+        return windows.z, windows.weight
 
     def embed_recordings(self, recordings: Iterable[Recording]) -> Iterator[Embedded]:
         """Embed recordings as readers yield them, in their order, windows of many at a time."""
@@ -208,8 +196,9 @@ class Model:
             valid = np.concatenate([windows for _, windows in parts])
             z = self._run(function, x, valid)
             weight = valid.any(axis=1).mean(axis=-1, dtype=np.float32)
+            absent = [lacking(self.contract.leads, seen) for _, seen in group]
             ends = np.cumsum([len(windows) for windows, _ in parts])[:-1]
-            yield from map(Embedded, np.split(z, ends), np.split(weight, ends))
+            yield from map(Embedded, np.split(z, ends), np.split(weight, ends), absent)
 
     def impute(
         self,

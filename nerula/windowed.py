@@ -1,6 +1,7 @@
 """Windowed: long signals cut into a model's windows, and windows put together again."""
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,22 @@ from nerula import signal as signals
 Array = NDArray[np.float32]
 Prepared = tuple[Array, NDArray[np.bool_]]
 """A signal (leads, time) in mV, and its validity."""
+
+
+class Embedded(NamedTuple):
+    """The windows of one recording."""
+
+    z: Array
+    """(windows, D)."""
+    weight: Array
+    """(windows,) share of valid samples; 0 where a window holds none."""
+    absent: tuple[str, ...] = ()
+    """Leads of the model that the recording lacks, or that hold nothing valid."""
+
+    def mean(self) -> Array:
+        """The embedding of the recording: each window counts as much as it has valid samples."""
+        mean: Array = (self.weight @ self.z / self.weight.sum()).astype(np.float32)
+        return mean
 
 
 def cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Prepared:

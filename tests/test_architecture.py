@@ -68,7 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "given": NUMERIC,
     "windowed": NUMERIC,
     "similar": {"errors", "features", "store"},
-    "model": NUMERIC | {"cores", "given", "method", "run", "schema", "similar", "windowed"},
+    "model": NUMERIC
+    | {"cores", "given", "leads", "method", "run", "schema", "similar", "windowed"},
     "bundle": NUMERIC
     | {"__init__", "cards", "hub", "method", "methods", "model", "run", "schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},

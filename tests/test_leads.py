@@ -1,0 +1,197 @@
+"""One model, any set of leads: embedding, fine-tuning, evaluation, and what is said about it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nerula import sample
+from nerula.batches import Batches
+from nerula.contract import Contract
+from nerula.embed import embed
+from nerula.errors import UsageError
+from nerula.features import Features, Whole
+from nerula.finetune import finetune
+from nerula.leads import named, planned
+from nerula.method import Needs
+from nerula.methods import build
+from nerula.model import Model
+from nerula.options import Options
+from nerula.recording import Recording
+from nerula.store import Store
+from nerula.writer import StoreWriter
+
+LEADS = ("I", "II", "V1", "V2")
+W2V: dict[str, Any] = {
+    "channels": (8, 8, 16), "width": 16, "depth": 1, "heads": 2, "kernel": 5, "kernel_groups": 2,
+    "entries": 4, "codes": 8, "leads": 4,
+}  # fmt: skip
+MODAL: dict[str, Any] = {
+    "width": 16, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1,
+    "decoder_heads": 2, "leads": 4,
+}  # fmt: skip
+
+
+def made(name: str, **arguments: Any) -> Model:
+    torch.manual_seed(0)
+    method = build(name, **(W2V if name == "w2v_cmsc_rlm" else MODAL), **arguments)
+    return Model(method, Contract(LEADS, 100.0), 512)
+
+
+def signals(count: int) -> np.ndarray:
+    """(count, 4, 1000): every row another recording of the sample."""
+    x = sample.load().x[:, 0]
+    return np.stack([[x[4 * i + lead] for lead in range(4)] for i in range(count)])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Of four leads; every fifth recording has lead II alone."""
+    path = tmp_path_factory.mktemp("leads") / "store"
+    with StoreWriter(path, Contract(LEADS, 100.0)) as writer:
+        for i, x in enumerate(signals(40)):
+            valid = np.ones(x.shape, bool)
+            valid[[0, 2, 3]] = i % 5 > 0
+            writer.add(Recording(str(i), x, 100.0, LEADS, valid, subject=str(i)))
+    return Store.open(path)
+
+
+@pytest.fixture(params=["w2v_cmsc_rlm", "modal"])
+def model(request: pytest.FixtureRequest) -> Model:
+    return made(request.param)
+
+
+# --- embedding ---------------------------------------------------------------------------------
+
+
+@given(subset=st.lists(st.sampled_from(LEADS), min_size=1, unique=True))
+@settings(deadline=None, max_examples=10)
+def test_any_subset_by_name_in_any_order(subset: list[str]) -> None:
+    x = signals(1)[0]
+    for name in ("w2v_cmsc_rlm", "modal"):
+        model = made(name)
+        z = model.embed(x[[LEADS.index(lead) for lead in subset]], 100, leads=subset)
+        hidden = np.array([[lead in subset] * 1000 for lead in LEADS])
+        same = model.embed(x, 100, leads=LEADS, valid=hidden)
+        assert np.allclose(z, same, atol=1e-5)
+
+
+def test_what_is_absent_is_said(model: Model) -> None:
+    x = signals(1)[0]
+    valid = np.ones(x.shape, bool)
+    valid[2] = False
+    recordings = [
+        Recording("a", x[:2], 100.0, ("II", "V2"), valid[:2]),
+        Recording("b", x, 100.0, LEADS, valid),
+        Recording("c", x, 100.0, LEADS, np.ones(x.shape, bool)),
+    ]
+    absent = [one.absent for one in model.embed_recordings(recordings)]
+    assert absent == [("I", "V1"), ("V1",), ()]
+
+
+def test_the_command_takes_leads_and_says_what_was_hidden(
+    model: Model, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("nerula.bundle.load", lambda *_, **__: model)
+    monkeypatch.setattr("nerula.bundle.locate", lambda _: tmp_path)
+    embed("model", store.path, tmp_path / "some.npy", lead="v2,I")
+    out = capsys.readouterr().out
+    assert "32 recordings without II V1: hidden from the model" in out
+    assert "never to do without" not in out
+    x, valid = store.read(1)
+    valid[[1, 2]] = False
+    expected = model.embed(x, 100, leads=LEADS, valid=valid)
+    assert np.allclose(np.load(tmp_path / "some.npy")[0], expected, atol=1e-4)
+    with pytest.raises(UsageError, match=r"no lead V6.*I, II, V1, V2"):
+        embed("model", store.path, tmp_path / "some.npy", lead="V6")
+
+
+def test_a_model_that_never_did_without_says_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("nerula.bundle.load", lambda *_, **__: made("w2v_cmsc_rlm", rlm=False))
+    monkeypatch.setattr("nerula.bundle.locate", lambda _: tmp_path)
+    embed("model", store.path, tmp_path / "some.npy")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "8 recordings without I V1 V2" in out
+    assert "never to do without" in out
+
+
+# --- stores ------------------------------------------------------------------------------------
+
+
+def test_a_method_of_all_leads_skips_recordings_that_lack_some(store: Store) -> None:
+    batches = Batches(store, Needs(leads=4), Options(batch=8, window=5.12), torch.device("cpu"))
+    assert len(batches.index) == 32
+    assert batches.lacking == 8
+    assert not {row % 5 for row in batches.index} & {0}
+
+
+def test_leads_in_another_order_go_in_in_that_order(store: Store) -> None:
+    options, device = Options(batch=8, window=5.12), torch.device("cpu")
+    plain = Batches(store, Needs(leads=4), options, device)
+    turned = Batches(store, Needs(leads=4), options, device, leads=LEADS[::-1])
+    assert torch.equal(plain.at(3).x.flip(2), turned.at(3).x)
+
+
+def test_a_plan_puts_leads_at_the_models_places(store: Store) -> None:
+    own = ("V2", "V1", "aVF", "I")
+    plan = planned(store, own, ("I", "V2"))
+    assert plan.names == ("V2", "I")
+    x, _ = store.read(3)
+    assert np.array_equal(plan.of(x), np.stack([x[3], 0 * x[0], 0 * x[0], x[0]]))
+    assert torch.equal(plan.of(torch.tensor(x)[None], 1)[0], torch.tensor(plan.of(x)))
+    assert planned(store, own, any_leads=True).names == ("V2", "V1", "I")
+    with pytest.raises(UsageError, match="has no lead aVF"):
+        planned(store, own)
+    with pytest.raises(UsageError, match="model has no lead II"):
+        planned(store, own, ("II",))
+    assert planned(store, ("II",), ("V1",)).names == ("V1",)
+
+
+def test_names_are_understood_as_readers_understand_them() -> None:
+    assert named("i,V2 avr") == ("I", "V2", "aVR")
+    assert named(None) == ()
+    with pytest.raises(UsageError, match="no lead 'elbow'"):
+        named("elbow")
+
+
+def test_frozen_features_see_only_the_leads_that_were_asked_for(
+    model: Model, store: Store, tmp_path: Path
+) -> None:
+    rows = np.array([1, 2, 3])
+    some = Features(model, store, Whole(), tmp_path, ("I",)).of(rows)
+    whole = Features(model, store, Whole(), tmp_path).of(rows)
+    assert not np.allclose(some, whole)
+    for z, row in zip(some, rows, strict=True):
+        x, valid = store.read(int(row))
+        valid[1:] = False
+        assert np.allclose(z, model.embed(x, 100, leads=LEADS, valid=valid), atol=1e-4)
+
+
+# --- fine-tuning -------------------------------------------------------------------------------
+
+
+def test_one_pretrained_model_is_tuned_with_any_leads(store: Store) -> None:
+    model = made("w2v_cmsc_rlm")
+    rows = np.flatnonzero(np.arange(40) % 5 > 0)
+    target = (store.column("offset")[rows] // 4000) % 2
+    tuned = finetune(
+        model, store, rows, target, "classes", leads=("I", "V2"), epochs=1, batch=16, threads=1,
+        precision="fp32",
+    )  # fmt: skip
+    assert tuned.leads == ("I", "V2")
+    assert tuned.model.method.any_leads
+    predicted = tuned.predict(store, rows[:4])
+    for probability, row in zip(predicted, rows[:4], strict=True):
+        x, valid = store.read(int(row))
+        valid[[1, 2]] = False
+        x = np.where(valid, x, np.float32(7))
+        windows = tuned.model.per_window(tuned.model.method.predict, [(x, valid)], overlap=0.5)  # type: ignore[attr-defined]
+        assert np.allclose(next(windows).mean(), probability, atol=1e-5)
