@@ -23,6 +23,7 @@ from nerula.census import census
 from nerula.display import Display
 from nerula.errors import NerulaError, UsageError
 from nerula.machine import Machine
+from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.options import command_line, split
 from nerula.ranks import Ranks
@@ -34,15 +35,27 @@ STOPPED = 143
 """Exit code of a training that was told to stop: 128 + SIGTERM."""
 
 
+Watch = Callable[[Method, int, int, bool], None]
+"""Is told the method, its window in samples, how many epochs have passed, and whether products
+are in bfloat16."""
+
+
 def pretrain(
-    method: str, store: Path, run: Path, *, preset: str | None = None, **options: Any
+    method: str,
+    store: Path,
+    run: Path,
+    *,
+    preset: str | None = None,
+    watch: Watch | None = None,
+    **options: Any,
 ) -> int:
     """Train METHOD on STORE; everything goes into the folder RUN, and the model into RUN/model.
 
     `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. A
     run that was interrupted, by whatever, is continued by the same call. Controls have nothing to
-    learn, and with no epochs nothing is learned: their model is written at once. Returns an exit
-    code.
+    learn, and with no epochs nothing is learned: their model is written at once. `watch` looks at
+    the method after each epoch, and may end the training by an exception of its own. Returns an
+    exit code.
     """
     kind, data = find(method), Store.open(store)
     loop, arguments = split(kind, preset, options)
@@ -62,6 +75,12 @@ def pretrain(
         share = (ranks.rank, ranks.world)
         batches = Batches(data, model.needs, loop, device, leads=leads, share=share)
         work = partial(train, model, batches, loop, run, bf16=machine.bf16, ranks=ranks)
+        if watch is not None:
+
+            def after_epoch(epoch: int) -> None:
+                watch(model, batches.window, epoch, machine.bf16)
+
+            work = partial(work, after_epoch=after_epoch)
         if ranks.rank:
             ranks.wait()
             if batches.steps:
@@ -95,7 +114,8 @@ def pretrain(
                 training=_provenance(record, config, _seen(data, batches)),
             )
             record.note(status="finished", problem=None)
-            _farewell(record, store)
+            if watch is None:
+                _farewell(record, store)
             return 0
     finally:
         ranks.leave()

@@ -62,7 +62,7 @@ def train(
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     forward = torch.compile(method) if options.compile else method
     generator = torch.Generator(device)
-    saved = time.monotonic()
+    saved, kept = time.monotonic(), step
 
     method.train()
     with _listening() as told:
@@ -98,10 +98,12 @@ def train(
             if run is not None and (due or told or step == steps):
                 journal.flush()  # first, because it refuses what is not a number
                 run.save(step, state(method, optimiser))
-                saved = time.monotonic()
+                saved, kept = time.monotonic(), step
             if ended and after_epoch is not None:
                 after_epoch(step // batches.per_epoch)
     journal.flush()
+    if run is not None and kept < step:  # told to stop behind the last step's checkpoint
+        run.save(step, state(method, optimiser))
     return step
 
 
