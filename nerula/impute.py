@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from nerula.recording import Recording
 
 RELIABLE = 1.2
-"""Seconds. Of longer gaps the rhythm may be known, the beats in them are not."""
+"""Seconds. On held-out PTB-XL what nerula-small fills correlates with the truth by .74 at this
+length and by .60 at 2 s (results/imputing.json): of longer gaps the rhythm may be known, the
+beats in them are not."""
 SHOWN = 10.0
 """Seconds of a long recording that the picture shows, around its longest gap."""
 
