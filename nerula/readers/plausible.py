@@ -50,6 +50,12 @@ def whole_rate(rate: float, doubt: float) -> float:
     return float(least) if least == most else rate
 
 
+def device_rate(rate: float, doubt: float) -> float:
+    """Return the nearest rate that ECG devices have within `rate` ± its relative doubt."""
+    near = [one for one in _RATES if abs(one / rate - 1) <= doubt]
+    return float(min(near, key=lambda one: abs(one - rate))) if near else whole_rate(rate, doubt)
+
+
 def check_scale(scale: Mapping[str, tuple[float, float]], path: Path) -> tuple[Finding, ...]:
     """Refuse scales (mV per step and mV at 0, by lead) that cannot be; return what is odd."""
     for lead, (step, zero) in scale.items():

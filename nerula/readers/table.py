@@ -42,11 +42,14 @@ _SECONDS = {
     "us": 1e-6, "µs": 1e-6, "microseconds": 1e-6, "ns": 1e-9, "hh:mm:ss.mmm": 1.0,
 }  # fmt: skip
 _TIMES = frozenset(("time", "t", "timestamp", "timestamps", "elapsed", "elapsed time", "datetime"))
-_COUNTERS = frozenset(("", "#", "n", "no", "index", "idx", "sample", "samples", "sample #", "row"))
+_COUNTERS = frozenset((
+    "", "#", "n", "no", "index", "idx", "sample", "samples", "sample #", "row", "seq", "sequence",
+    "sequence number", "counter",
+))  # fmt: skip
 _ANY_SIGNAL = frozenset(("signal", "value", "values", "voltage", "amplitude", "data"))
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """One column of the table, understood. `kind` is time, counter, lead or other."""
 
     place: int
@@ -66,7 +69,7 @@ def read(
     if row:
         raise UsageError(f"{path} holds one recording; there is no row {row}.")
     table = table_text.parse(load(path, LIMIT), path)
-    columns = _columns(table, hints, path)
+    columns = understood(table, hints, path)
     signals = [column for column in columns if column.kind == "lead"]
     time = next((column for column in columns if column.kind == "time"), None)
     chosen = [*signals, time] if time else signals
@@ -108,7 +111,7 @@ def read(
 # --- columns -----------------------------------------------------------------------------------
 
 
-def _columns(table: Table, hints: Hints, path: Path) -> list[_Column]:
+def understood(table: Table, hints: Hints, path: Path) -> list[Column]:
     """Understand the header; where there is none, the user or a comment must name the leads."""
     named = hints.leads or _said_leads(table)
     width = len(table.first)
@@ -119,8 +122,8 @@ def _columns(table: Table, hints: Hints, path: Path) -> list[_Column]:
         named = named or ("",)
         if width - len(named) not in (0, 1):
             raise refuse("header-malformed", path, f"{len(named)} leads for {width} columns")
-        time = [_Column(0, "time", "time", "")] * (width - len(named))
-        return time + [_Column(width - len(named) + i, "lead", n, "") for i, n in enumerate(named)]
+        time = [Column(0, "time", "time", "")] * (width - len(named))
+        return time + [Column(width - len(named) + i, "lead", n, "") for i, n in enumerate(named)]
     units = table.units or [""] * width
     columns = [
         _column(place, title, unit, path)
@@ -154,7 +157,7 @@ def _said_leads(table: Table) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in said if name.strip()) or None
 
 
-def _column(place: int, title: str, unit: str, path: Path) -> _Column:
+def _column(place: int, title: str, unit: str, path: Path) -> Column:
     """Understand one title: `Lead II (mV)`, `ecg_ii`, `V1 [uV]`, `time_ms`, `ms`."""
     name, said = title, ""
     for pattern in (_BRACKETS, _SUFFIX):
@@ -164,18 +167,18 @@ def _column(place: int, title: str, unit: str, path: Path) -> _Column:
             break
     word = name.lower().replace("_", " ").strip()
     if word in _SECONDS and not said:
-        return _Column(place, "time", title, word)
+        return Column(place, "time", title, word)
     if word in _TIMES:
-        return _Column(place, "time", title, said or unit)
+        return Column(place, "time", title, said or unit)
     if millivolts_per(word) and not said:
-        return _Column(place, "lead", "ECG", word)
+        return Column(place, "lead", "ECG", word)
     if canonical_lead(name) or word in _ANY_SIGNAL:
-        return _Column(place, "lead", canonical_lead(name) or "ECG", said or unit)
+        return Column(place, "lead", canonical_lead(name) or "ECG", said or unit)
     if word in _COUNTERS:
-        return _Column(place, "counter", title, "")
+        return Column(place, "counter", title, "")
     if (match := _BRACKETS.fullmatch(title)) and canonical_lead(match[1]):
         raise refuse("unit-unknown", path, repr(match[2]), canonical_lead(match[1]) or "")
-    return _Column(place, "other", title, unit)
+    return Column(place, "other", title, unit)
 
 
 # --- volts and seconds -------------------------------------------------------------------------
@@ -204,17 +207,17 @@ def _millivolts(
 
 
 def _timed(
-    table: Table, hints: Hints, time: _Column | None, clock: NDArray[np.float64], path: Path
+    table: Table, hints: Hints, time: Column | None, clock: NDArray[np.float64], path: Path
 ) -> tuple[float, NDArray[np.int64] | None, list[Finding]]:
     """Return the rate, each row's place where there are times, and what is odd."""
-    said = _said_rate(table, path)
+    said = said_rate(table, path)
     if time is None:
         rate = said if said is not None else hints.rate
         if rate is None:
             detail = "no column of times and no line `# rate: 250`; give --source-rate"
             raise refuse("rate-missing", path, detail)
         return float(rate), None, list(check_rate(rate, path))
-    rate, places = _regular(clock * _second(time.unit, clock[0], path), path)
+    rate, places = _regular(clock * seconds_per(time.unit, clock[0], path), path)
     findings = list(check_rate(rate, path))
     if said is not None and abs(said / rate - 1) > 0.01:
         detail = f"the times say {rate:g} Hz, a comment says {said:g} Hz"
@@ -233,7 +236,8 @@ def _spread(rows: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
     return spread
 
 
-def _said_rate(table: Table, path: Path) -> float | None:
+def said_rate(table: Table, path: Path) -> float | None:
+    """Return the rate that a line above the numbers says."""
     text = table.settings.get("rate")
     if text is None:
         return None
@@ -243,7 +247,7 @@ def _said_rate(table: Table, path: Path) -> float | None:
     return decimal(match[1].replace(",", "."), "the rate", path, "rate-missing")
 
 
-def _second(unit: str, start: float, path: Path) -> float:
+def seconds_per(unit: str, start: float, path: Path) -> float:
     """Return how many seconds one unit of the times is; Unix times tell by their size."""
     if unit:
         if unit.lower() not in _SECONDS:
