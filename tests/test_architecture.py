@@ -115,10 +115,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "onnx": GROUND
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
+    "streaming": NUMERIC | {"model", "portable"},
     "cli": {"__init__", "errors", "defects"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report", "export", "search"}
+VERBS |= {"report", "export", "search", "stream"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
@@ -128,6 +129,7 @@ TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "prob
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
 TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar", "sklearn"}
 TORCH_FREE |= {"census", "hub", "push", "card"}
+TORCH_FREE |= {"streaming", "stream", "export"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}
 
