@@ -23,6 +23,7 @@ def census(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:
     said = Counter(label for held in store.column("labels")[rows] for label in held or ())
     return {
         "subjects": len({one for one in subject if one is not None}),
+        "without subject": sum(one is None for one in subject),
         "hours": round(float(seconds.sum()) / 3600, 2),
         "measured": round(float((valid * seconds).sum() / max(seconds.sum(), 1e-9)), 6),
         "left out": len(store) - len(rows),

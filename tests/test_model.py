@@ -305,7 +305,7 @@ def test_a_loaded_model_is_the_saved_one(folder: Path, model: Model) -> None:
     names = set(read_tensors(folder / "model.safetensors")[0])
     assert not [name for name in names if name.startswith(("target.", "predictor."))]
     assert model.method.target is None
-    assert "for research; not a medical device" in (folder / "README.md").read_text().lower()
+    assert "for research use; not a medical device" in (folder / "README.md").read_text().lower()
     assert repr(model) == "Model(Nerula: II at 100 Hz, windows of 10.24 s)"
 
 

@@ -93,6 +93,7 @@ def test_a_run_holds_config_metrics_checkpoints_and_a_model(whole: Path) -> None
         "model.safetensors",
         "config.json",
         "README.md",
+        "DATA.md",
     }
     done = state(whole)
     assert done["status"] == "finished"
@@ -270,7 +271,7 @@ def test_a_collapse_is_said_loudly(
     assert state(tmp_path / "run")["collapsed"] is True
     assert rows(tmp_path / "run")[-1]["collapsed"] is True
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "| collapsed | True |" in card
+    assert "**Collapsed**" in card
 
 
 def test_a_sound_run_is_not_called_collapsed(whole: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nerula import bundle, sample
+from nerula import bundle, cards, sample
 from nerula.files import write_whole
+from nerula.schema import Config
 
 CLOSE, LARGEST = 0.999, 4_000_000
 
@@ -42,6 +43,7 @@ def main() -> int:
         folder, model.method, name=config.method, arguments=config.arguments,
         contract=config.contract, window=config.window, training=training, half=True,
     )  # fmt: skip
+    cards.write(folder, Config.read(folder), words.name)
     x = sample.load().x[:, 0]
     exact, rounded = (one.embed(x, 100) for one in (model, bundle.load(folder)))
     lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)

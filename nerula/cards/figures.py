@@ -12,8 +12,17 @@ from nerula.schema import RESULTS, Config
 
 FORMAT = "nerula-card-results-1"
 _RESULT = "nerula-result-1"
-_KEPT = ("task", "data", "way", "provenance", "metrics", "subgroups", "nerula", "command")
+_KEPT = ("task", "data", "way", "provenance", "metrics", "subgroups", "nerula")
 """What of a result a card needs."""
+_CALLED = {
+    "sample": "the bundled 1,200 of PTB-XL",
+    "ptbxl100": "PTB-XL",
+    "ptbxl500": "PTB-XL",
+    "challenge2017": "Challenge 2017",
+    "ucihar": "UCI HAR",
+    "ecgid": "ECG-ID",
+}
+"""What a person calls a source."""
 
 Figures = list[dict[str, Any]]
 
@@ -53,21 +62,35 @@ def section(figures: Figures) -> list[str]:
     """What a person reads: each question's main metric with its interval, then by group."""
     if not figures:
         return ["Not measured yet. `nerula probe` asks; `nerula card MODEL RESULTS` adds it here."]
-    rows, groups = [], []
+    rows = []
     for one in figures:
-        task, way = one["task"], _way(one["way"])
-        main = one["metrics"][task["main"]]
+        task, main = one["task"], one["metrics"][one["task"]["main"]]
         asked = f"{task['title']}, {_data(one)}"
-        rows.append((asked, way, _spoken(task["main"]), _interval(main), _number(main["chance"]),
-                     f"{main['n']:,}"))  # fmt: skip
-        for group in one.get("subgroups", []):
-            held = (group["metrics"] or {}).get(task["main"])
-            shown = "too few to judge" if held is None else _interval(held)
-            groups.append((asked, way, group["group"], f"{group['n']:,}", shown))
+        rows.append((asked, _way(one["way"]), _spoken(task["main"]), _interval(main),
+                     _number(main["chance"]), f"{main['n']:,}"))  # fmt: skip
     head = ("question", "probe", "metric", "value, 95 % interval", "chance", "n")
-    said = [table(head, rows), _protocols(figures)]
-    if groups:
-        said += ["By sex and age:", table(("question", "probe", "group", "n", "value"), groups)]
+    return [table(head, rows), _protocols(figures), *_groups(figures)]
+
+
+def _groups(figures: Figures) -> list[str]:
+    """A table for each question: groups in rows, probes in columns."""
+    questions: dict[str, Figures] = {}
+    for one in figures:
+        main = _spoken(one["task"]["main"])
+        questions.setdefault(f"{one['task']['title']}, {_data(one)}: {main}", []).append(one)
+    said = []
+    for question, held in questions.items():
+        metric = held[0]["task"]["main"]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for one in held:
+            for group in one.get("subgroups", []):
+                value = (group["metrics"] or {}).get(metric)
+                shown = "too few to judge" if value is None else _interval(value)
+                groups.setdefault((group["group"], f"{group['n']:,}"), []).append(shown)
+        if groups:
+            rows = [(*group, *values) for group, values in groups.items()]
+            said += [f"{question} by sex and age.",
+                     table(("group", "n", *(_way(one["way"]) for one in held)), rows)]  # fmt: skip
     return said
 
 
@@ -114,7 +137,8 @@ def _way(way: Mapping[str, Any]) -> str:
 
 
 def _data(one: Mapping[str, Any]) -> str:
-    return str(one["data"]["kind"])
+    kind = str(one["data"]["kind"])
+    return _CALLED.get(kind, kind)
 
 
 def _spoken(metric: str) -> str:

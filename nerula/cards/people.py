@@ -53,7 +53,7 @@ def summary(data: Mapping[str, Any]) -> dict[str, str]:
     """The few lines of data that both cards have."""
     found = {"Recordings": _count(data.get("recordings"))}
     if "subjects" in data:
-        found["Subjects"] = _count(data["subjects"]) if data["subjects"] else "not known"
+        found["Subjects"] = _subjects(data)
         found["Hours of signal"] = f"{data['hours']:,.1f}, {100 * data['measured']:.2f} % measured"
         found["Left out"] = _count(data["left out"]) + " of the store: other folds, or too short"
     if folds := data.get("folds"):
@@ -61,6 +61,15 @@ def summary(data: Mapping[str, Any]) -> dict[str, str]:
     if "store" in data:
         found["Digest of the store"] = str(data["store"])
     return found
+
+
+def _subjects(data: Mapping[str, Any]) -> str:
+    """How many people, as far as recordings say whose they are."""
+    nobody = int(data["without subject"])
+    if not data["subjects"]:
+        return "not known: no recording says whose it is"
+    named = f"{data['subjects']:,} in {int(data['recordings']) - nobody:,} recordings"
+    return named + (f"; {nobody:,} recordings do not say whose they are" if nobody else "")
 
 
 def credits_of(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ class Known(NamedTuple):
     """On what it depends which items are reported."""
 
     people: bool
-    """Whether the card says who was learned from: subjects, sex, age."""
+    """Whether it is written down who was learned from: subjects, sex, age."""
     figures: bool
     """Whether results stand on it."""
     groups: bool

@@ -1,0 +1,69 @@
+"""Write a shipped model's cards again: `python tools/recard.py NAME STORE [RESULTS ...]`.
+
+STORE is the very store that it was trained on, by its digest; from it comes who was learned from,
+which models of before do not say. The tensors, what they are called and how they are used stay as
+they are: only provenance, the digest of each tensor and the cards change. RESULTS are documents of
+`nerula probe --out`, or folders of them.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nerula import bundle, cards
+from nerula.batches import chosen_folds
+from nerula.census import census
+from nerula.files import write_whole
+from nerula.run import digests, read_tensors
+from nerula.schema import TENSORS, Config
+from nerula.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> int:
+    """Read the command line, compare, write config, cards and provenance."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("store", type=Path)
+    parser.add_argument("results", type=Path, nargs="*")
+    words = parser.parse_args()
+    folder, store = bundle.WEIGHTS / words.name, Store.open(words.store)
+    config = Config.read(folder)
+    data = config.training["data"]
+    if store.digest != data["store"]:
+        raise SystemExit(f"{words.store} is not what {words.name} was trained on.")
+    rows = _trained_on(store, config)
+    if len(rows) != sum(data["folds"].values()):
+        raise SystemExit(f"{len(rows)} recordings instead of {sum(data['folds'].values())}.")
+    training = config.training | {"data": data | {"recordings": len(rows)} | census(store, rows)}
+    tensors, _ = read_tensors(folder / TENSORS)
+    replace(config, training=training, each=digests(tensors)).write(folder)
+    found = [
+        path
+        for one in words.results
+        for path in (sorted(one.rglob("*.json")) if one.is_dir() else [one])
+    ]
+    cards.add_results(folder, found, words.name)
+    bundle.load(words.name)
+    made = ROOT / "results" / f"{words.name}.json"
+    known = json.loads(made.read_text(encoding="utf-8")) | {"training": training}
+    write_whole(made, json.dumps(known, indent=1) + "\n")
+    print(f"{folder}: {len(rows):,} recordings, {len(found)} results")
+    return 0
+
+
+def _trained_on(store: Store, config: Config) -> np.ndarray:
+    """The rows of its folds that are long enough, as `nerula.batches` chooses them."""
+    long_enough = store.lengths > config.window / 2
+    return np.flatnonzero(
+        chosen_folds(store.column("fold"), config.training["options"]["folds"]) & long_enough
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
