@@ -115,6 +115,9 @@ def evaluate(
     if task.kind == "identity":
         yield from _identity(ground)
         return
+    if task.kind == "leads":
+        yield from _across(ground)
+        return
     if 1 in ground.ways.labels and ground.ways.asked(task) != (FINETUNED,):
         ground.features.of(np.concatenate([rows for one in ground.splits for rows in one.all]))
     for probe in ground.ways.asked(task):
@@ -129,7 +132,7 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
             f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
             f"Get it with: nerula fetch {task.fetch} FOLDER",
         )
-    if task.kind == "identity" and (ways.finetune or ways.labels != (1.0,)):
+    if task.kind in ("identity", "leads") and (ways.finetune or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
     if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
         raise UsageError(
@@ -236,7 +239,7 @@ def _identity(ground: Ground) -> Iterator[Result]:
             query = ground.features.of(split.test, None if gap is WHOLE else gap)
             if halves:
                 gallery, query = np.hsplit(gallery, 2)[0], np.hsplit(query, 2)[1]
-            score = similarity(gallery, query, centred=probe == "centred")
+            score = judgement.similarity(gallery, query, centred=probe == "centred")
             truth = np.arange(len(query))
             answers = Answers(truth, score, score.argmax(1))
             judged = [ground.judged(answers, split.test, None)]
@@ -246,21 +249,25 @@ def _identity(ground: Ground) -> Iterator[Result]:
             yield _result(ground, way, judged, None, fits)
 
 
-def similarity(
-    gallery: NDArray[np.float32], query: NDArray[np.float32], *, centred: bool
-) -> NDArray[np.float64]:
-    """(queries, gallery) cosines; `centred` ones after standardising both by the gallery.
+def _across(ground: Ground) -> Iterator[Result]:
+    """What the model says of each lead alone; the split serves simple answers beside it."""
+    from nerula.across import answered
 
-    Embeddings of different people share a large part, which a plain cosine is full of.
-    """
-    a, b = gallery.astype(np.float64), query.astype(np.float64)
-    if centred:
-        centre, spread = a.mean(0), a.std(0)
-        spread = np.where(spread > 1e-9 * (np.abs(centre) + 1), spread, 1.0)
-        a, b = (a - centre) / spread, (b - centre) / spread
-    a, b = (one / np.maximum(np.linalg.norm(one, axis=1), 1e-12)[:, None] for one in (a, b))
-    product: NDArray[np.float64] = b @ a.T
-    return product
+    (split,) = ground.splits
+    began, wanted = time.process_time(), ground.ways.asked(ground.task)
+    sides = split.train, split.test
+    for found in answered(ground.task.name, ground.model, ground.store, sides, wanted):
+        zeros = np.zeros(len(split.test))
+        judged, chance = (
+            [ground.judged(Answers(zeros, score, zeros), split.test, None)]
+            for score in (found.score, found.chance)
+        )
+        seconds = round(time.process_time() - began, 2)
+        fits = [{"split": 0, "draw": 0, **_sizes(ground, split), **_checked(ground, 0)}]
+        fits[0] |= {"chosen": {}, "seconds": seconds}
+        way = {"probe": found.probe, "labels": 1.0, "gap": 0.0, "filling": "masked"}
+        result = _result(ground, way, judged, chance, fits)
+        yield replace(result, document=result.document | {"shown": found.shown})
 
 
 def _finetuned(ground: Ground) -> Iterator[Result]:

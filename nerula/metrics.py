@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LOWER = frozenset({"mae", "rmse", "brier", "eer"})
+LOWER = frozenset({"mae", "rmse", "brier", "eer", "alignment_shuffled", "lead_rmse"})
 """Metrics of which less is better."""
 
 
@@ -181,11 +181,43 @@ def eer(answers: Answers, weight: Floats) -> Floats:
     return np.array(rates)
 
 
+def alignment(answers: Answers, weight: Floats) -> Floats:
+    """Mean correlation between two leads of a recording, less the mean vector of all."""
+    return _mean(weight, answers.score[:, 0])
+
+
+def alignment_own(answers: Answers, weight: Floats) -> Floats:
+    """The same less the mean vector of each lead."""
+    return _mean(weight, answers.score[:, 1])
+
+
+def alignment_shuffled(answers: Answers, weight: Floats) -> Floats:
+    """The same between leads of different recordings."""
+    return _mean(weight, answers.score[:, 2])
+
+
+def lead_pearson(answers: Answers, weight: Floats) -> Floats:
+    """Mean over leads of the recordings' mean correlation with what was measured."""
+    return _nanmean(_by_lead(answers, weight, 0))
+
+
+def lead_rmse(answers: Answers, weight: Floats) -> Floats:
+    """Mean over leads of the root mean squared error, in mV."""
+    return _nanmean(np.sqrt(_by_lead(answers, weight, 1)))
+
+
+def lead_r2(answers: Answers, weight: Floats) -> Floats:
+    """Mean over leads of the share of the variance that is explained."""
+    error, variance = (_by_lead(answers, weight, place) for place in (1, 2))
+    return _nanmean(1 - _ratio(error, variance))
+
+
 METRICS: dict[str, Callable[[Answers, Floats], Floats]] = {
     function.__name__: function
     for function in (
         accuracy, balanced_accuracy, macro_f1, weighted_f1, challenge_f1, auroc,
         average_precision, brier, mae, rmse, r2, rank1, eer,
+        alignment, alignment_own, alignment_shuffled, lead_pearson, lead_rmse, lead_r2,
     )
 }  # fmt: skip
 """Every metric by its name."""
@@ -251,6 +283,13 @@ def _precision(positive: Floats, score: Floats, weight: Floats) -> Floats:
 
 def _error(answers: Answers) -> Floats:
     return answers.score[:, 0] - answers.truth.astype(np.float64)
+
+
+def _by_lead(answers: Answers, weight: Floats, place: int) -> Floats:
+    """(B, leads): means over the recordings that hold a lead, of what was said of it."""
+    said = answers.score[:, place::3]
+    known = ~np.isnan(said)
+    return _ratio(weight @ np.where(known, said, 0.0), weight @ known.astype(np.float64))
 
 
 def _mean(weight: Floats, values: Floats) -> Floats:

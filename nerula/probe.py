@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerula.contract import Contract
+    from nerula.model import Model
     from nerula.results import Result
     from nerula.store import Store
     from nerula.tasks import Task
@@ -43,7 +44,8 @@ def probe(
 
     A split with a subject on two sides, or a model that was pretrained on what it would be judged
     by, is refused. TASK is one of: arrhythmia, arrhythmia-4, arrhythmia-paper, sex, age,
-    infarction, infarction-norm, statements, activity, identity, identity-ptbxl, identity-windows.
+    infarction, infarction-norm, statements, activity, identity, identity-ptbxl, identity-windows,
+    lead-alignment, leads.
 
     Parameters
     ----------
@@ -113,7 +115,9 @@ def probe(
             results.append(result)
             console.print(f"[dim]{_in_short(result.document)}[/]")
             if out is not None:
-                result.write(out / RESULTS)
+                path = result.write(out / RESULTS)
+                if asked.kind == "leads":
+                    _draw(loaded, store, result, path.with_suffix(".png"))
             if save is not None and (fitted := result.portable()):
                 saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
             results[-1] = replace(result, fitted=None)  # a forest is large
@@ -122,6 +126,17 @@ def probe(
         for path in saved:
             console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
     return results
+
+
+def _draw(model: "Model", store: "Store", result: "Result", path: Path) -> None:
+    """The picture that a task between leads has: of its matrix, or of its first recording."""
+    from nerula import across
+
+    answer, _, source = result.document["way"]["probe"].partition("-")
+    if "matrix" in result.document["shown"]:
+        across.heat_map(result.document["shown"], path)
+    elif answer == "decoded":
+        across.paper(model, store, int(result.runs[0].row[0]), source, path)
 
 
 def file_name(document: dict[str, Any]) -> str:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survey": GROUND | {"chunks", "quality", "readers", "store", "workers"},
     "verdict": {"defects", "leakage", "survey"},
     "plot": GROUND,
+    "plane": set(),
     "fetch": GROUND | {"archive", "download", "publishers"},
     "archive": GROUND | {"files"},
     "download": GROUND | {"__init__"},
@@ -97,17 +98,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "summary",
         "tasks",
     },
+    "across": {"errors", "plot", "store", "tasks"},
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
-    "evaluate": {"__init__", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
+    "evaluate": {"__init__", "across", "bootstrap", "errors", "features", "fewer", "finetune"}
+    | {"gaps"}
     | {"guards", "judgement", "leads", "metrics", "model", "probes", "results", "store", "tasks"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
     | {"writer"},
     "report": GROUND
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
-    | {"method", "prepare", "publishers", "results", "run", "sample", "schema", "signal", "store"}
-    | {"tasks"},
+    | {"method", "plane", "prepare", "publishers", "results", "run", "sample", "schema", "signal"}
+    | {"store", "tasks"},
     "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks", "windowed"},
     "search": GROUND
     | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"}
@@ -119,16 +122,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"__init__", "errors", "defects"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report", "export", "search", "stream"}
+VERBS |= {"report", "export", "search", "view", "stream"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
+TORCH_FREE |= {"across"}
 TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
 TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar", "sklearn"}
-TORCH_FREE |= {"census", "hub", "push", "card"}
+TORCH_FREE |= {"census", "hub", "push", "card", "plane", "view", "viewer"}
 TORCH_FREE |= {"streaming", "stream", "export"}
 NO_FILES = LEARNING - {"methods"}
 BANNED = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "pandas", "mne"}

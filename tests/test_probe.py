@@ -16,8 +16,9 @@ from nerula import bundle, gaps, guards, probes, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
-from nerula.evaluate import Ways, evaluate, prepare_ground, similarity
+from nerula.evaluate import Ways, evaluate, prepare_ground
 from nerula.features import Features, Gap
+from nerula.judgement import similarity
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model
 from nerula.prepare import Options, make_store

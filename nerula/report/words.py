@@ -18,6 +18,12 @@ METRICS = {
     "rmse": ("Root mean squared error", "in the unit of what is asked for"),
     "r2": ("R²", "share of the variance that is explained"),
     "rank1": ("Rank-1", "share of queries whose nearest recording is the same person's"),
+    "alignment": ("Alignment of leads", "correlation between two leads, less the mean vector"),
+    "alignment_own": ("Alignment, leads centred apart", "less the mean vector of each lead"),
+    "alignment_shuffled": ("Alignment of strangers", "between leads of different recordings"),
+    "lead_pearson": ("Correlation", "of a rebuilt lead with the measured one, mean over leads"),
+    "lead_rmse": ("Root mean squared error", "of a rebuilt lead, in mV, mean over leads"),
+    "lead_r2": ("R²", "share of a lead's variance that is explained, mean over leads"),
     "eer": ("Equal error rate", "where false matches and false non-matches are equally many"),
 }
 PROBES = {

@@ -6,16 +6,27 @@ Arrays and JSON only. A task is found by its name.
 from difflib import get_close_matches
 
 from nerula.errors import UsageError
-from nerula.tasks import activity, arrhythmia, identity, infarction, person, statements
+from nerula.tasks import (
+    activity,
+    arrhythmia,
+    identity,
+    infarction,
+    lead_alignment,
+    leads,
+    person,
+    statements,
+)
 from nerula.tasks.task import Facts, Split, Task
 
 __all__ = ["TASKS", "Facts", "Split", "Task", "find"]
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for family in (arrhythmia, person, infarction, statements, activity, identity)
+    for family in (
+        arrhythmia, person, infarction, statements, activity, identity, leads, lead_alignment,
+    )
     for task in family.TASKS
-}
+}  # fmt: skip
 """Every task by its name."""
 
 

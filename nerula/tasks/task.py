@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nerula.store import Store
 
 Rows = NDArray[np.int64]
-Kind = Literal["classes", "values", "labels", "identity"]
+Kind = Literal["classes", "values", "labels", "identity", "leads"]
 View = Literal["whole", "leads", "halves"]
 
 FAMILIES: dict[str, str] = {
