@@ -173,8 +173,8 @@ def _summary(live: Stream | None, reader: "Input", seconds: float, model: str) -
     counts = live.counts
     length = counts.samples / reader.rate
     console.print(
-        f"{counts.windows:,} windows of {_duration(length)} at {reader.rate:g} Hz, in "
-        f"{_duration(seconds)}",
+        f"{_duration(length)} of samples at {reader.rate:g} Hz in {counts.windows:,} windows; "
+        f"it took {_duration(seconds)}",
         soft_wrap=True,
     )
     losses = {
@@ -186,7 +186,9 @@ def _summary(live: Stream | None, reader: "Input", seconds: float, model: str) -
     }
     said = [f"{count:,} {name}" for name, count in losses.items() if count]
     console.print("samples: " + (", ".join(said) or "none missing, late or repeated"))
-    console.print(f"Next: nerula probe {model} sex --save probes", markup=False)
+    if live.probe is None:
+        words = f"nerula probe {model} sex --save probes, and then --probe probes/FILE here"
+        console.print(f"Next: {words}", markup=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

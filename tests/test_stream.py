@@ -485,7 +485,7 @@ def test_a_file_of_each_format_gives_the_same_lines(
             piece = counts[int(250 * one["start"]) : int(250 * one["end"])] / 1000
             z = bundled.embed(piece, 250)
             assert apart(one["embedding"], z) <= 1e-5
-        assert "3 windows of 8.0 s at 250 Hz" in shown.err
+        assert "8.0 s of samples at 250 Hz in 3 windows" in shown.err
         assert "none missing, late or repeated" in shown.err
 
 
@@ -548,7 +548,7 @@ def test_a_file_that_grows_is_followed_until_ctrl_c(tmp_path: Path, bundled: Mod
         running.send_signal(signals.SIGINT)
         said = running.stderr.read().decode()
     assert running.returncode == 0, said
-    assert "4 windows of 32.0 s" in said  # the last one is what was left
+    assert "32.0 s of samples at 100 Hz in 4 windows" in said  # the last: what was left
     assert "Traceback" not in said
     for number, one in enumerate(found):
         z = bundled.embed(x[1024 * number : 1024 * (number + 1)] / 1000, 100)
