@@ -22,6 +22,7 @@ from nerula.errors import UsageError
 from nerula.leads import Plan, planned
 from nerula.machine import Machine
 from nerula.method import Method
+from nerula.methods.recogniser import Recogniser
 from nerula.methods.supervised import KINDS, Predictor
 from nerula.model import Model
 from nerula.options import Options
@@ -30,6 +31,8 @@ from nerula.train import train
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
+IDENTITY = "identity"
+"""The kind of targets that are people, to be told apart in other recordings and of others."""
 PACE = 0.3
 """Learning rate of a trained encoder, as a share of the head's."""
 LEAST_STEPS = 200
@@ -106,7 +109,8 @@ def finetune(
         What `nerula.load` returns, or a method from `nerula.methods.build`; it is not changed.
     rows, targets
         Rows of `store` and for each of them: a class from 0 on for `kind` "classes", zeros and
-        ones (N, labels) for "multilabel", a number or several for "regression".
+        ones (N, labels) for "multilabel", a number or several for "regression". A person from 0
+        on for "identity": the result is for `model.embed`, which then tells other people apart.
     outputs
         How many classes there are; the largest target says so where it is None.
     frozen
@@ -116,7 +120,8 @@ def finetune(
     pace
         The encoder's learning rate as a share of `lr`; 0.3 for a trained model, else 1.
     validation
-        Share of the subjects in `rows` that chooses the epoch; 0 keeps the last.
+        Share of the subjects in `rows` that chooses the epoch; 0 keeps the last, as does
+        "identity", whose subjects are what is learned.
     window
         Seconds; a model brings its own.
     leads
@@ -125,7 +130,8 @@ def finetune(
     """
     body, contract, length = _body(model, store, window)
     chosen, labels = _checked(store, rows, targets, kind, outputs)
-    fitted, held = split_by_subject(store, chosen, validation, seed)
+    share = 0.0 if kind == IDENTITY else validation
+    fitted, held = split_by_subject(store, chosen, share, seed)
     options = Options(
         epochs=epochs,
         batch=min(batch, len(fitted)),
@@ -146,7 +152,11 @@ def finetune(
     torch.manual_seed(seed)
     facts = _facts(labels[fitted], kind, outputs, balanced=balanced)
     width = _width(body, length)
-    learner = Predictor(body, width, kind=kind, frozen=frozen, standardised=True, **facts).to(on)
+    learner: Predictor = (
+        Recogniser(body, width, outputs=facts["outputs"], frozen=frozen)
+        if kind == IDENTITY
+        else Predictor(body, width, kind=kind, frozen=frozen, standardised=True, **facts)
+    ).to(on)
     trained = isinstance(model, Model) and _was_trained(model)
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
@@ -254,8 +264,8 @@ def _checked(
     store: Store, rows: ArrayLike, targets: ArrayLike, kind: str, outputs: int | None
 ) -> tuple[Rows, NDArray[Any]]:
     """Rows and targets in the shape that training needs, or an error in words."""
-    if kind not in KINDS:
-        raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join(KINDS)}.")
+    if kind not in (*KINDS, IDENTITY):
+        raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join((*KINDS, IDENTITY))}.")
     chosen, given = np.asarray(rows), np.asarray(targets)
     if chosen.ndim != 1 or len(chosen) < 2 or len(given) != len(chosen):
         raise UsageError(f"{given.shape} targets for rows of shape {chosen.shape}.")
@@ -265,7 +275,7 @@ def _checked(
         raise UsageError("A row is named twice.")
     if not np.isfinite(given.astype(np.float64)).all():
         raise UsageError("Targets must be numbers, all of them.", "Leave out rows without one.")
-    if kind == "classes":
+    if kind in ("classes", IDENTITY):
         most = math.inf if outputs is None else outputs
         if given.ndim != 1 or (given != given.astype(np.int64)).any():
             raise UsageError("Classes are one whole number for each row.")

@@ -1,5 +1,6 @@
 """One model, any set of leads: embedding, fine-tuning, evaluation, and what is said about it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from nerula.embed import embed
 from nerula.errors import UsageError
 from nerula.features import Features, Whole
 from nerula.finetune import finetune
+from nerula.judgement import similarity
 from nerula.leads import named, planned
-from nerula.method import Needs
+from nerula.method import Batch, Needs
 from nerula.methods import build
+from nerula.methods.recogniser import Recogniser
 from nerula.model import Model
 from nerula.options import Options
 from nerula.recording import Recording
@@ -173,6 +176,73 @@ def test_frozen_features_see_only_the_leads_that_were_asked_for(
         x, valid = store.read(int(row))
         valid[1:] = False
         assert np.allclose(z, model.embed(x, 100, leads=LEADS, valid=valid), atol=1e-4)
+
+
+# --- identity ----------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 100))
+@settings(deadline=None, max_examples=10)
+def test_arcface_is_its_formula(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    learner = Recogniser(made("modal").method, 16, outputs=3, scale=20.0, margin=0.6).eval()
+    x = torch.tensor(signals(5)).unsqueeze(1)
+    y = rng.integers(0, 3, 5)
+    valid = torch.ones_like(x, dtype=torch.bool)
+    loss = learner(Batch(x, valid, torch.arange(5), torch.Generator(), torch.tensor(y)), 0.0)
+    with torch.no_grad():
+        z = learner.embed(x[:, 0], valid[:, 0]).double().numpy()
+        w = learner.head.weight.double().numpy()
+    angle = np.arccos((z @ w.T) / np.linalg.norm(z, axis=1)[:, None] / np.linalg.norm(w, axis=1))
+    each = []
+    for row, own in enumerate(y):
+        turned = math.cos(angle[row, own] + 0.6)
+        if angle[row, own] > math.pi - 0.6:
+            turned = math.cos(angle[row, own]) - 0.6 * math.sin(0.6)
+        score = np.cos(angle[row])
+        score[own] = turned
+        each.append(np.log(np.exp(20 * score).sum()) - 20 * turned)
+    assert loss["loss"].item() == pytest.approx(np.mean(each), rel=1e-3)
+
+
+def test_the_harder_cosine_always_falls() -> None:
+    learner = Recogniser(made("modal").method, 16, outputs=2)
+    cosine = torch.linspace(1, -1, 400)
+    assert (learner._harder(cosine).diff() < 1e-6).all()
+    assert (learner._harder(cosine) <= cosine + 1e-6).all()
+
+
+@pytest.mark.slow
+def test_people_are_learned_and_the_embedding_is_what_remains(store: Store) -> None:
+    """Each recording's two halves of a person: after training they are nearest to each other."""
+    model, rows = made("w2v_cmsc_rlm"), np.array([1, 2, 3, 4, 6, 7, 8, 9])
+    people = np.arange(8)
+    tuned = finetune(
+        model, store, rows, people, "identity", epochs=60, batch=8, threads=1, precision="fp32",
+        lr=3e-3,
+    )  # fmt: skip
+    assert not len(tuned.validated)
+    assert tuned.checks == ()
+    predicted = tuned.predict(store, rows)
+    assert predicted.shape == (8, 8)
+    assert (predicted.argmax(1) == people).mean() > 0.8
+    before, after = (_rank1(one, store, rows) for one in (model, tuned.model))
+    assert after > before
+
+
+def _rank1(model: Model, store: Store, rows: np.ndarray) -> float:
+    """Share of second halves that are nearest to the first of the same recording."""
+    pairs = [store.read(int(row)) for row in rows]
+    halves = [
+        np.stack([
+            one.mean()
+            for one in model.embed_prepared((x[:, part], v[:, part]) for x, v in pairs)
+        ])
+        for part in (slice(0, 500), slice(500, 1000))
+    ]  # fmt: skip
+    score = similarity(*halves, centred=False)
+    return float((score.argmax(1) == np.arange(len(rows))).mean())
 
 
 # --- fine-tuning -------------------------------------------------------------------------------

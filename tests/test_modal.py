@@ -21,6 +21,7 @@ from nerula.methods import build
 from nerula.methods.modal import Modal
 
 SMALL: dict[str, Any] = {
+    "targets": "patches", "crossed": 0.0,
     "width": 16, "depth": 2, "heads": 2, "decoder_width": 16, "decoder_depth": 1,
     "decoder_heads": 2, "leads": 4,
 }  # fmt: skip
@@ -125,8 +126,16 @@ def test_the_parts_step_by_step() -> None:
     assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_recordings_of_a_batch_share_a_mask_or_have_their_own() -> None:
+    for masks, count in (("batch", 1), ("recording", ROWS)):
+        method = small(masks=masks)
+        noise = method._noise(batch(), method._cut(method._scaled(*signals())))
+        assert len({tuple(row) for row in noise[:, 1:].tolist()}) == count
+        assert len(set(noise[:, 0].tolist())) == ROWS  # which lead is decoded crosswise
+
+
 def test_times_that_nobody_measured_are_kept_last() -> None:
-    method = small()
+    method = small(masks="recording")
     seen: dict[str, Any] = {}
     method.encoders.register_forward_pre_hook(lambda _, given_: seen.update(place=given_[2]))
     for seed in range(5):

@@ -15,14 +15,20 @@ from nerula.encoders.transformer import attend, sinusoids
 Leads = slice | Tensor
 """Which leads: a slice, or their numbers."""
 EVERY = slice(None)
+QUIET = 0.1
+"""A block adds little at first: what is learned first is each patch by itself, and it is learned
+in a tenth of the steps."""
 
 
 class Linears(nn.Module):
-    """A linear layer for each lead: (leads, ..., inputs) to (leads, ..., outputs)."""
+    """A linear layer for each lead: (leads, ..., inputs) to (leads, ..., outputs).
 
-    def __init__(self, leads: int, inputs: int, outputs: int) -> None:
+    `gain` says how strong it is at first.
+    """
+
+    def __init__(self, leads: int, inputs: int, outputs: int, gain: float = 1.0) -> None:
         super().__init__()
-        limit = (6 / (inputs + outputs)) ** 0.5
+        limit = gain * (6 / (inputs + outputs)) ** 0.5
         self.weight = nn.Parameter(torch.empty(leads, inputs, outputs).uniform_(-limit, limit))
         self.bias = nn.Parameter(torch.zeros(leads, 1, outputs))
 
@@ -53,9 +59,10 @@ class Blocks(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm, self.mlp_norm = Norms(leads, width), Norms(leads, width)
-        self.qkv, self.out = Linears(leads, width, 3 * width), Linears(leads, width, width)
+        self.qkv = Linears(leads, width, 3 * width)
+        self.out = Linears(leads, width, width, QUIET)
         self.up = Linears(leads, width, expansion * width)
-        self.down = Linears(leads, expansion * width, width)
+        self.down = Linears(leads, expansion * width, width, QUIET)
 
     def forward(self, x: Tensor, bias: Tensor | None, chosen: Leads = EVERY) -> Tensor:
         """Apply to (leads, B, T, width); `bias` (leads * B, 1, 1, T) hides keys."""
@@ -75,7 +82,7 @@ class Encoders(nn.Module):
 
     def __init__(self, leads: int, patch: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
-        self.patches = Linears(leads, patch, width)
+        self.patches = Linears(leads, patch, width, (0.5 + 0.5 * width / patch) ** 0.5)
         self.whole = nn.Parameter(0.02 * torch.randn(leads, 1, 1, width))
         self.blocks = nn.ModuleList(Blocks(leads, width, heads) for _ in range(depth))
         self.norm = Norms(leads, width)

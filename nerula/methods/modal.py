@@ -23,6 +23,7 @@ LONGEST = 256
 CHOICES = {
     "targets": ("patches", "signal"),
     "curriculum": ("paper", "released"),
+    "masks": ("batch", "recording"),
     "normalise": ("none", "scale", "instance"),
 }
 SMALLEST = 1e-3
@@ -59,12 +60,17 @@ class Modal(Method):
     The embedding is the CLS token of the lead's encoder with nothing masked; of several leads,
     their mean. So any set of leads has one.
 
-    A patch that was normalised by itself says nothing of millivolt: the decoders give each patch's
-    mean and the logarithm of its deviation too, as two more outputs with a squared error.
+    A patch that was normalised by itself (`targets="patches"`) says nothing of millivolt: the
+    decoders give each patch's mean and the logarithm of its deviation too, as two more outputs
+    with a squared error.
+
+    Differs from the paper: all recordings of a batch share one mask. If each has its own, the
+    recording before has other times at the same slots, and tokens that tell which times were kept
+    are told apart: the loss falls, while embeddings without a mask have nothing in common.
 
     Beyond the paper: with `crossed`, each decoder also rebuilds its lead, every patch of it, from
-    the tokens of some lead, which are constants for it. Leads that were not measured are then what
-    a decoder was trained to give.
+    the tokens of some lead of each recording, which are constants for it. Leads that were not
+    measured are then what a decoder was trained to give.
 
     Several processes (torchrun) share the leads, not the recordings: each computes its own leads'
     networks for the whole batch and gets the others' tokens. Two give the losses of one.
@@ -72,6 +78,7 @@ class Modal(Method):
     Arguments
     ---------
     fraction: share of the patches that is masked.
+    masks: one for each `recording`, as published, or for the `batch`.
     patch: seconds of a patch.
     rate: of the signal, in Hz; the store says it.
     width: of the encoders' tokens.
@@ -96,6 +103,8 @@ class Modal(Method):
             "decoder_width": 512,
             "decoder_depth": 8,
             "decoder_heads": 16,
+            "masks": "recording",
+            "targets": "patches",
             "crossed": 0.0,
             "normalise": "instance",
         },
@@ -109,6 +118,7 @@ class Modal(Method):
         self,
         *,
         fraction: float = 0.75,
+        masks: str = "batch",
         patch: float = 0.2,
         rate: float = 100.0,
         width: int = 128,
@@ -120,8 +130,8 @@ class Modal(Method):
         margin: float = 0.5,
         align_weight: float = 1.0,
         curriculum: str = "paper",
-        targets: str = "patches",
-        crossed: float = 0.0,
+        targets: str = "signal",
+        crossed: float = 1.0,
         normalise: str = "scale",
         unit: float = 0.2,
         leads: int = 12,
@@ -133,7 +143,7 @@ class Modal(Method):
         self.needs, self.leads, self.fraction = Needs(leads=leads), leads, fraction
         self.patch = max(1, round(patch * rate))
         self.margin, self.align_weight, self.crossed = margin, align_weight, crossed
-        self.curriculum, self.targets = curriculum, targets
+        self.curriculum, self.targets, self.masks = curriculum, targets, masks
         self.normalise, self.unit = normalise, unit
         self.encoders = Encoders(leads, self.patch, width, depth, heads)
         outputs = self.patch + 2 * (targets == "patches")
@@ -165,9 +175,10 @@ class Modal(Method):
         parts = {"align": align, "recon": recon}
         share, rest = self._weights(progress)
         if self.crossed:
-            turn = int(noise[0, 0] * self.leads)
-            other = every.roll(turn, 0)[mine], there.roll(turn, 0)[mine]
-            rebuilt = self.decoders(*other, restore, mine)
+            row = torch.arange(len(noise), device=noise.device)
+            lead = torch.arange(self.leads, device=noise.device)[mine, None]
+            other = (lead + (noise[:, 0] * self.leads).long()) % self.leads, row
+            rebuilt = self.decoders(every[other], there[other], restore, mine)
             parts["crossed"] = self._error(rebuilt, cut, mine, torch.ones_like(hidden))
             recon = recon + self.crossed * parts["crossed"]
         z = _mean_over(every[:, :, 0], whole[..., 0])
@@ -225,11 +236,14 @@ class Modal(Method):
     def _noise(self, batch: Batch, cut: Patches) -> Tensor:
         """Random numbers (B, 1 + N), the same in all processes: the least ones' times are kept.
 
-        Times that some leads lack come last, those that all lack behind them.
+        Times that are lacking come last. The first number says which lead is decoded crosswise.
         """
         _, rows, times, _ = cut.values.shape
         noise = torch.rand(rows, 1 + times, generator=batch.generator, device=cut.values.device)
         noise = gathered(noise)[:rows]
+        if self.masks == "batch":
+            lacking = (~cut.there.flatten(0, 1).any(0)).float()
+            return torch.cat([noise[:, :1], (noise[:1, 1:] + lacking).expand(rows, -1)], dim=1)
         lacking = (~cut.there.all(0)).float() + (~cut.there.any(0)).float()
         return noise + F.pad(lacking, (1, 0))
 
@@ -286,7 +300,8 @@ class Modal(Method):
         if self.targets == "patches":
             mean, size = rebuilt[..., self.patch :].split(1, dim=-1)
             signal = mean + signal * size.clamp(max=8).exp()
-        return signal.flatten(2).transpose(0, 1)
+        whole: Tensor = signal.flatten(2).transpose(0, 1)
+        return whole
 
 
 def _kept(one: Tensor, place: Tensor) -> Tensor:
