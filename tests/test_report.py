@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nerula import bundle, sample
+from nerula import bundle, plane, sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.methods import build
@@ -185,7 +185,7 @@ def test_without_recordings_nobody_is_in_it(place: Path) -> None:
 def test_a_model_alone_is_shown_on_the_bundled_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "NEIGHBOURS", 5.0)
+    monkeypatch.setattr(plane, "NEIGHBOURS", 5.0)
     arguments = {"kernels": 50}
     bundle.save(
         tmp_path / "model", build("random_convolutions", **arguments), arguments=arguments,

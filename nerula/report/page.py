@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import __version__
+from nerula.plane import thousandths
 from nerula.report import words
 from nerula.report.answers import Asked
 from nerula.report.cards import DataCard, ModelCard
@@ -123,19 +124,11 @@ def _squeezed(counts: Sequence[NDArray[np.int8]]) -> str:
 def _map(one: Map) -> dict[str, Any]:
     return {
         "model": one.model,
-        "principal": _places(one.principal),
+        "principal": thousandths(one.principal),
         "explained": round(one.explained, 3),
-        "neighbours": None if one.neighbours is None else _places(one.neighbours),
+        "neighbours": None if one.neighbours is None else thousandths(one.neighbours),
         "trained": one.trained,
     }
-
-
-def _places(xy: NDArray[np.float64]) -> list[int]:
-    """x and y in turn, between 0 and 1000; a few far away do not push the others together."""
-    low, high = np.percentile(xy, (0.5, 99.5), axis=0)
-    room = np.maximum(high - low, 1e-9)
-    held = np.clip((xy - low) / room, -0.06, 1.06)
-    return [int(value) for value in np.round(1000 * (held + 0.06) / 1.12).reshape(-1)]
 
 
 def _filling(one: Filling) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula import gaps
+from nerula import gaps, plane
 from nerula.errors import NerulaError, UsageError
 from nerula.signal import bridge, resample
 from nerula.store import Store
@@ -25,8 +25,6 @@ SECONDS = 10.0
 """How much of a recording the page shows."""
 RATE = 100.0
 """Samples per second of what it shows: enough for a line on a screen."""
-NEIGHBOURS = 30.0
-"""t-SNE's perplexity."""
 HIDDEN = 0.15
 """Share of a recording that is hidden and filled again."""
 JUDGED, STRIPS = 48, 4
@@ -135,37 +133,21 @@ def embedding_map(
     name: str, model: "Model", store: Store, recordings: Shown, cache: Path
 ) -> Map | None:
     """Embed the recordings and lay them out in a plane, twice; None where all are the same."""
-    from sklearn.decomposition import PCA
-
     from nerula.features import Features
     from nerula.tasks import find
 
     # a map asks nothing; sex stands for all tasks that embed whole recordings
     z = Features(model, store, find("sex"), cache).of(recordings.row)
-    scaled = (z - z.mean(0)) / (z.std(0) + 1e-6)
-    if not np.abs(scaled).max() > 0:
+    found = plane.components(z)
+    if found is None:
         return None
-    found = PCA(min(50, *scaled.shape), random_state=0).fit(scaled)
-    places = found.transform(scaled)
-    if places.shape[1] < 2:
-        places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     return Map(
         model=name,
-        principal=places[:, :2].astype(np.float64),
-        explained=float(found.explained_variance_ratio_[:2].sum()),
-        neighbours=_neighbours(places),
+        principal=found.places[:, :2],
+        explained=found.explained,
+        neighbours=plane.neighbours(found.places),
         trained=_trained(model, recordings),
     )
-
-
-def _neighbours(places: NDArray[Any]) -> NDArray[np.float64] | None:
-    """t-SNE of the principal components."""
-    from sklearn.manifold import TSNE
-
-    if len(places) <= 3 * NEIGHBOURS:
-        return None
-    layout = TSNE(2, perplexity=NEIGHBOURS, init="pca", random_state=0, max_iter=500)
-    return np.asarray(layout.fit_transform(places.astype(np.float32)), np.float64)
 
 
 def _trained(model: "Model", recordings: Shown) -> list[bool | None]:
