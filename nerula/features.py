@@ -7,6 +7,7 @@ where it has not been embedded yet, so that tasks on one store share what they n
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,13 +87,21 @@ class Features:
     only: tuple[str, ...] = ()
     """Which leads the model is given, where not all that it can have."""
 
-    def of(self, rows: NDArray[np.int64], gap: Gap | None = None) -> NDArray[np.float32]:
-        """(N, pieces * D): pieces are the task's leads or halves, or the whole recording."""
+    def of(
+        self,
+        rows: NDArray[np.int64],
+        gap: Gap | None = None,
+        advance: "Advance | None" = None,
+    ) -> NDArray[np.float32]:
+        """(N, pieces * D): pieces are the task's leads or halves, or the whole recording.
+
+        `advance` is told how many are done, instead of a bar on the terminal.
+        """
         path = self.folder / f"{self._key(gap)}.npy"
         held = self._held(path)
         missing = np.setdiff1d(rows, np.flatnonzero(~np.isnan(held[:, 0]))) if len(held) else rows
         if len(missing):
-            held = self._add(held, np.unique(missing), gap, path)
+            held = self._add(held, np.unique(missing), gap, path, advance)
         return held[rows]
 
     def _held(self, path: Path) -> NDArray[np.float32]:
@@ -105,15 +114,21 @@ class Features:
         return held if sound else np.empty((0, 0), np.float32)
 
     def _add(
-        self, held: NDArray[np.float32], rows: NDArray[np.int64], gap: Gap | None, path: Path
+        self,
+        held: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        gap: Gap | None,
+        path: Path,
+        told: "Advance | None",
     ) -> NDArray[np.float32]:
         from nerula.summary import progress
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with progress(len(rows), "embedding") as advance:
+        shown = progress(len(rows), "embedding") if told is None else nullcontext(told)
+        with shown as advance:
             for first in range(0, len(rows), KEPT_EVERY):
                 part = rows[first : first + KEPT_EVERY]
-                z = self._embedded(part, gap, advance)
+                z = self.fresh(part, gap, advance)
                 if not len(held):
                     held = np.full((len(self.store), z.shape[1]), np.nan, np.float32)
                 held[part] = z
@@ -121,9 +136,10 @@ class Features:
                     np.save(file, held, allow_pickle=False)
         return held
 
-    def _embedded(
+    def fresh(
         self, rows: NDArray[np.int64], gap: Gap | None, advance: "Advance"
     ) -> NDArray[np.float32]:
+        """The same as `of`, computed and not kept."""
         windows = self.model.embed_prepared(self._pieces(rows, gap, advance), self.task.overlap)
         z = np.stack([one.mean() for one in windows]).reshape(len(rows), -1)
         if not np.isfinite(z).all():

@@ -28,25 +28,32 @@ class Similar(NamedTuple):
 
 
 class Neighbours:
-    """All embeddings of a store, ready to be compared: what `Model.similar` keeps."""
+    """All embeddings of a store, ready to be compared: what `Model.similar` keeps.
 
-    def __init__(self, store: Store, z: NDArray[np.float32]) -> None:
-        if z.ndim != 2 or len(z) != len(store):
+    Or those of some recordings only, whose numbers in the store are `rows`.
+    """
+
+    def __init__(
+        self, store: Store, z: NDArray[np.float32], rows: NDArray[np.int64] | None = None
+    ) -> None:
+        rows = np.arange(len(store)) if rows is None else rows
+        if z.ndim != 2 or len(z) != len(rows):
             raise UsageError(
-                f"Embeddings of {len(store)} recordings are wanted, not {z.shape}.",
+                f"Embeddings of {len(rows)} recordings are wanted, not {z.shape}.",
                 "Give one row per recording of the store.",
             )
         self.store, self._names = store, store.column("name").astype(np.str_)
-        self.rows = np.flatnonzero(np.isfinite(z).all(1))
+        known = np.isfinite(z).all(1)
+        self.rows = rows[known]
         """Recordings that can be found."""
         if not len(self.rows):
             raise UsageError(f"{store.path} holds no recording that could be embedded.")
-        known = z[self.rows]
-        self._centre = known.mean(0, dtype=np.float64).astype(np.float32)
-        spread = known.std(0, dtype=np.float64)
+        z = z[known]
+        self._centre = z.mean(0, dtype=np.float64).astype(np.float32)
+        spread = z.std(0, dtype=np.float64)
         near = 1e-9 * (np.abs(self._centre) + 1)
         self._spread = np.where(spread > near, spread, 1).astype(np.float32)
-        self._z = self._directions(known)
+        self._z = self._directions(z)
 
     @classmethod
     def of(cls, model: "Model", store: Store, z: ArrayLike | None = None) -> Self:
