@@ -132,7 +132,8 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
             f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
             f"Get it with: nerula fetch {task.fetch} FOLDER",
         )
-    if task.kind in ("identity", "leads") and (ways.finetune or ways.labels != (1.0,)):
+    tuned = FINETUNED in ways.asked(task) and task.learners is None
+    if task.kind in ("identity", "leads") and (tuned or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
     if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
         raise UsageError(
@@ -232,11 +233,12 @@ def _identity(ground: Ground) -> Iterator[Result]:
     (split,) = ground.splits
     halves = ground.task.view == "halves"
     cases = [WHOLE, *(Gap(share, how) for share in ground.ways.gaps for how in FILLINGS)]
-    for probe in ground.ways.probes or ground.task.probes:
+    for probe in ground.ways.asked(ground.task):
+        features = _tuned_on_others(ground) if probe == FINETUNED else ground.features
         for gap in cases:
             began = time.process_time()
-            gallery = ground.features.of(split.choose)
-            query = ground.features.of(split.test, None if gap is WHOLE else gap)
+            gallery = features.of(split.choose)
+            query = features.of(split.test, None if gap is WHOLE else gap)
             if halves:
                 gallery, query = np.hsplit(gallery, 2)[0], np.hsplit(query, 2)[1]
             score = judgement.similarity(gallery, query, centred=probe == "centred")
@@ -247,6 +249,21 @@ def _identity(ground: Ground) -> Iterator[Result]:
             fits[0] |= {"chosen": {}, "seconds": round(time.process_time() - began, 2)}
             way = {"probe": probe, "labels": 1.0, "gap": gap.share, "filling": gap.filling}
             yield _result(ground, way, judged, None, fits)
+
+
+def _tuned_on_others(ground: Ground) -> Features:
+    """The embeddings of a network that was trained to tell other people apart."""
+    from nerula.finetune import finetune
+
+    if ground.task.learners is None:
+        raise UsageError(f"In the task {ground.task.name} there is nobody else to learn from.")
+    rows = ground.task.learners(ground.facts)
+    leads = ground.features.plan.names
+    rows = rows[has_leads(ground.store, leads)[rows]]
+    _, people = np.unique(ground.facts.people[rows], return_inverse=True)
+    how = {"seed": ground.ways.seed, "leads": leads, **ground.ways.tuning}
+    trained = finetune(ground.model, ground.store, rows, people, "identity", **how)
+    return replace(ground.features, model=trained.model)
 
 
 def _across(ground: Ground) -> Iterator[Result]:
@@ -348,7 +365,7 @@ def _result(
             "store": ground.store.digest,
             "kind": _kind(ground.store),
             "recordings": len(ground.store),
-            "split": split_digest(ground),
+            "split": guards.split_digest(ground.facts, ground.splits),
             "tested": len(counted),
         },
         "way": way,
@@ -378,13 +395,3 @@ def _result(
 def _kind(store: Store) -> str:
     """What the store was made from."""
     return str((store.facts.get("source") or {}).get("kind", "unknown files"))
-
-
-def split_digest(ground: Ground) -> str:
-    """Names which recordings are tested in which split: equal only for the same ones."""
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=8)
-    for split in ground.splits:
-        digest.update("\n".join(ground.facts.name[split.test]).encode() + b"\n\n")
-    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Guards of the protocol: what must not happen is refused, by name, before anything is fitted."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,3 +156,11 @@ def _in_order(folds: set[str]) -> list[str]:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(map(str, names[:SHOWN] if more else names)) + more
+
+
+def split_digest(facts: Facts, splits: Sequence[Split]) -> str:
+    """Names which recordings are tested in which split: equal only for the same ones."""
+    digest = hashlib.blake2b(digest_size=8)
+    for split in splits:
+        digest.update("\n".join(facts.name[split.test]).encode() + b"\n\n")
+    return digest.hexdigest()

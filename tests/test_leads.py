@@ -1,6 +1,7 @@
 """One model, any set of leads: embedding, fine-tuning, evaluation, and what is said about it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nerula.batches import Batches
 from nerula.contract import Contract
 from nerula.embed import embed
 from nerula.errors import UsageError
+from nerula.evaluate import Ways, evaluate
 from nerula.features import Features, Whole
 from nerula.finetune import finetune
 from nerula.judgement import similarity
@@ -26,6 +28,7 @@ from nerula.model import Model
 from nerula.options import Options
 from nerula.recording import Recording
 from nerula.store import Store
+from nerula.tasks import find
 from nerula.writer import StoreWriter
 
 LEADS = ("I", "II", "V1", "V2")
@@ -265,3 +268,37 @@ def test_one_pretrained_model_is_tuned_with_any_leads(store: Store) -> None:
         x = np.where(valid, x, np.float32(7))
         windows = tuned.model.per_window(tuned.model.method.predict, [(x, valid)], overlap=0.5)  # type: ignore[attr-defined]
         assert np.allclose(next(windows).mean(), probability, atol=1e-5)
+
+
+def test_identity_is_tuned_on_other_people_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve people with two recordings each; those of fold 10 are nobody's teacher."""
+    facts = {"source": {"kind": "ptbxl100"}}
+    with StoreWriter(tmp_path / "store", Contract(LEADS, 100.0), facts) as writer:
+        for i, x in enumerate(signals(24)):
+            who = {"subject": str(i // 2), "fold": "10" if i < 12 else "3"}
+            writer.add(Recording(str(i), x, 100.0, LEADS, np.ones(x.shape, bool), **who))
+    data, asked = Store.open(tmp_path / "store"), find("identity-ptbxl")
+    met: list[int] = []
+
+    def spied(model: Model, store: Store, rows: Any, people: Any, *kind: str, **how: Any) -> Any:
+        met.extend(rows)
+        assert people.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        return finetune(model, store, rows, people, *kind, **how)
+
+    monkeypatch.setattr("nerula.finetune.finetune", spied)
+    monkeypatch.setattr("nerula.finetune.LEAST_STEPS", 2)
+    tuning = {"epochs": 1, "batch": 4, "threads": 1, "precision": "fp32"}
+    ways = Ways(probes=("cosine",), finetune=True, unverified=True, tuning=tuning)
+    plain, tuned = evaluate(made("modal"), asked, data, tmp_path / "cache", ways)
+    assert sorted(met) == list(range(12, 24))
+    assert [one.document["way"]["probe"] for one in (plain, tuned)] == ["cosine", "finetuned"]
+    assert plain.metrics["rank1"]["n"] == tuned.metrics["rank1"]["n"] == 6
+    assert not np.allclose(plain.runs[0].answers.score, tuned.runs[0].answers.score)
+
+
+def test_where_there_is_nobody_else_nothing_is_tuned(store: Store, tmp_path: Path) -> None:
+    asked = replace(find("identity"), family="unknown files")
+    with pytest.raises(UsageError, match="nothing is trained"):
+        next(evaluate(made("modal"), asked, store, tmp_path, Ways(finetune=True)))

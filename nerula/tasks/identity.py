@@ -27,6 +27,13 @@ def _known_held_out(facts: Facts) -> NDArray[np.int64]:
     return np.where(held_out, _known(facts), -1)
 
 
+def _others(facts: Facts) -> Rows:
+    """Recordings of people with two or more who are in no fold that is held out."""
+    known = (_known(facts) >= 0) & (facts.valid > 0) & (_known_held_out(facts) < 0)
+    people = _by_person(facts, known)
+    return np.sort([row for rows in people.values() if len(rows) > 1 for row in rows])
+
+
 def _by_person(facts: Facts, counts: NDArray[np.bool_]) -> dict[str, list[int]]:
     """The rows of each person, in the order of their numbers: rec_2 comes before rec_10."""
     numbers = [[int(digits) for digits in re.findall(r"\d+", name)] for name in facts.name]
@@ -77,6 +84,7 @@ def _task(
         fetch="ptbxl100" if ptbxl else "ecgid",
         leads=() if ptbxl else ("I",),
         view="halves" if halves else "whole",
+        learners=_others if ptbxl else None,
     )
 
 

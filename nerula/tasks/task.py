@@ -117,6 +117,8 @@ class Task:
     """Recordings as they are; each lead on its own, joined afterwards; or halves apart."""
     overlap: float = 0.0
     """Share of a window that the next one repeats; the last one ends with the recording."""
+    learners: Callable[[Facts], Rows] | None = None
+    """Of people who are to be recognised: the recordings of others, from whom to learn how."""
     on_sample: bool = False
     """Whether the bundled sample will do for a first look."""
 
