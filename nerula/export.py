@@ -143,7 +143,7 @@ def _write(out: Path, file: "onnx.ModelProto") -> None:
 def _show(console: "Console", out: Path, model: "Model", parameters: int) -> None:
     from rich.table import Table
 
-    from nerula.onnx.measure import measure
+    from nerula.onnx.measure import measure, multiply_adds
 
     contract = model.contract
     samples = round(SECONDS * contract.rate)
@@ -165,17 +165,6 @@ def _show(console: "Console", out: Path, model: "Model", parameters: int) -> Non
     console.print(table)
     written = f"Written: {out}, and how to use it: {out.with_suffix('.json')}"
     console.print(written, markup=False, soft_wrap=True)
-
-
-def multiply_adds(model: "Model", leads: int, samples: int) -> int:
-    """Of the embedding of one input; elementwise operations are not counted."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    x = torch.zeros(1, leads, samples)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.method.embed(x, torch.ones_like(x, dtype=torch.bool))
-    return int(counter.get_total_flops()) // 2
 
 
 def _show_costs(

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nerula.errors import NerulaError
 from nerula.onnx.running import session
+
+if TYPE_CHECKING:
+    from nerula.model import Model
 
 RUNS = 300
 
@@ -26,6 +30,17 @@ def measure(path: Path, leads: int, samples: int, runs: int = RUNS) -> dict[str,
         raise NerulaError(f"{path} could not be measured: {done.stderr.strip()[-300:]}")
     found: dict[str, float] = json.loads(done.stdout)
     return found
+
+
+def multiply_adds(model: "Model", leads: int, samples: int) -> int:
+    """Of the embedding of one input; elementwise operations are not counted."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x = torch.zeros(1, leads, samples)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.method.embed(x, torch.ones_like(x, dtype=torch.bool))
+    return int(counter.get_total_flops()) // 2
 
 
 def _measured(path: Path, leads: int, samples: int, runs: int) -> dict[str, float]:
