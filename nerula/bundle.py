@@ -11,7 +11,8 @@ embedding of a probe recording has to come out as it did after the training.
 import inspect
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ DEFAULT = "nerula-small"
 """The model that is taken where none is named; it comes with the package."""
 TOLERANCE = 1e-3
 """How far the probe's embedding may be from the stored one, relative to its length."""
-LARGEST = 1 << 16
-"""No whole number among a method's arguments is meant to be larger."""
+LARGEST, MOST = 1 << 16, 1000
+"""No whole number among a method's arguments is meant to be larger, and no list of them longer."""
 
 
 def load(
@@ -191,9 +192,20 @@ def _kind(
     arguments = {name: one.default for name, one in known.items()}
     arguments |= {name: _frozen(value) for name, value in config.arguments.items()}
     for name, value in arguments.items():
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise NerulaError(f"{folder / CONFIG}: {name} = {value} cannot be meant.")
+        numbers = list(islice(_numbers(value), MOST + 1))
+        if len(numbers) > MOST or any(abs(one) > LARGEST for one in numbers):
+            said = f"{str(value)[:40]}..." if isinstance(value, tuple) else str(value)
+            raise NerulaError(f"{folder / CONFIG}: {name} = {said} cannot be meant.")
     return kind, arguments
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """Every whole number in an argument."""
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int):
+        yield value
 
 
 def _build(kind: type[Method], arguments: Mapping[str, Any]) -> Method:
