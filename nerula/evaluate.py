@@ -84,6 +84,8 @@ class Ground:
     checks: list[dict[str, int]]
     provenance: dict[str, str]
     features: Features
+    lacking: int
+    """Recordings that would count, but lack a lead."""
 
     @property
     def question(self) -> Question:
@@ -143,8 +145,8 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     facts = Facts.of(store)
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)
-    complete = has_leads(store, features.plan.names)
-    splits = task.splits(facts, task.counts(facts, target) & complete)
+    counts, complete = task.counts(facts, target), has_leads(store, features.plan.names)
+    splits = task.splits(facts, counts & complete)
     recognised = task.kind == "identity"
     checks = [
         guards.sides_apart(facts, split, strangers=not recognised)
@@ -160,7 +162,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
         if not ways.unverified:
             raise
         provenance = {"status": "unverified", "detail": error.message}
-    return Ground(model, task, store, ways, facts, target, splits, checks, provenance, features)
+    lacking = int((counts & ~complete).sum())
+    held = (facts, target, splits, checks, provenance, features, lacking)
+    return Ground(model, task, store, ways, *held)
 
 
 def _probe(ground: Ground, probe: str) -> Iterator[Result]:
@@ -272,16 +276,14 @@ def _across(ground: Ground) -> Iterator[Result]:
 
     (split,) = ground.splits
     began, wanted = time.process_time(), ground.ways.asked(ground.task)
-    sides = split.train, split.test
+    sides, zeros = (split.train, split.test), np.zeros(len(split.test))
     for found in answered(ground.task.name, ground.model, ground.store, sides, wanted):
-        zeros = np.zeros(len(split.test))
         judged, chance = (
             [ground.judged(Answers(zeros, score, zeros), split.test, None)]
             for score in (found.score, found.chance)
         )
-        seconds = round(time.process_time() - began, 2)
         fits = [{"split": 0, "draw": 0, **_sizes(ground, split), **_checked(ground, 0)}]
-        fits[0] |= {"chosen": {}, "seconds": seconds}
+        fits[0] |= {"chosen": {}, "seconds": round(time.process_time() - began, 2)}
         way = {"probe": found.probe, "labels": 1.0, "gap": 0.0, "filling": "masked"}
         result = _result(ground, way, judged, chance, fits)
         yield replace(result, document=result.document | {"shown": found.shown})
@@ -365,10 +367,11 @@ def _result(
             "store": ground.store.digest,
             "kind": _kind(ground.store),
             "recordings": len(ground.store),
+            "lacking": ground.lacking,
             "split": guards.split_digest(ground.facts, ground.splits),
             "tested": len(counted),
         },
-        "way": way,
+        "way": way | ({"leads": list(ways.leads)} if ways.leads else {}),
         "windows": {
             "seconds": model.seconds,
             "overlap": task.overlap,

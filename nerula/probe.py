@@ -143,7 +143,8 @@ def file_name(document: dict[str, Any]) -> str:
     """Such as "sex.logistic", or "sex.logistic.labels-0.01"."""
     way = document["way"]
     words = [document["task"]["name"], way["probe"]]
-    return ".".join(words + ([f"labels-{way['labels']:g}"] if way["labels"] < 1 else []))
+    words += [f"labels-{way['labels']:g}"] if way["labels"] < 1 else []
+    return ".".join(words + ([f"leads-{'-'.join(way['leads'])}"] if way.get("leads") else []))
 
 
 def opened(data: Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":
@@ -247,6 +248,8 @@ def way_in_words(way: dict[str, Any]) -> str:
         words.append(f"{100 * way['labels']:g} % of labels")
     if way["gap"]:
         words.append(f"{100 * way['gap']:g} % missing, {way['filling']}")
+    if way.get("leads"):
+        words.append(f"leads {' '.join(way['leads'])}")
     return ", ".join(words)
 
 
@@ -267,6 +270,8 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
     sizes = ", ".join(f"{side} {first[side]:,}" for side in ("train", "choose", "test"))
     also = f" (the first of {len(fits)} fits)" if len(fits) > 1 else ""
     console.print(f"Recordings{also}: {sizes}.")
+    if lacking := document["data"].get("lacking"):
+        console.print(f"Left out because they lack a lead: {lacking:,}.")
     if document["task"]["kind"] != "identity":
         shared = sum(one["shared_subjects"] + one["shared_signals"] for one in fits)
         console.print(f"Subjects and signals on two sides, counted: {shared}.")

@@ -57,6 +57,8 @@ class Result:
             words.append(f"labels-{way['labels']:g}")
         if way["gap"]:
             words.append(f"gap-{way['gap']:g}-{way['filling']}")
+        if way.get("leads"):
+            words.append(f"leads-{'-'.join(way['leads'])}")
         return ".".join(words)
 
     def write(self, folder: Path) -> Path:

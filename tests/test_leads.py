@@ -28,7 +28,7 @@ from nerula.model import Model
 from nerula.options import Options
 from nerula.recording import Recording
 from nerula.store import Store
-from nerula.tasks import find
+from nerula.tasks import Split, find
 from nerula.writer import StoreWriter
 
 LEADS = ("I", "II", "V1", "V2")
@@ -302,3 +302,24 @@ def test_where_there_is_nobody_else_nothing_is_tuned(store: Store, tmp_path: Pat
     asked = replace(find("identity"), family="unknown files")
     with pytest.raises(UsageError, match="nothing is trained"):
         next(evaluate(made("modal"), asked, store, tmp_path, Ways(finetune=True)))
+
+
+def test_a_result_says_its_leads_and_how_many_lacked_one(store: Store, tmp_path: Path) -> None:
+    asked = replace(
+        find("sex"), family="unknown files", splits=lambda _, counts: [_thirds(counts)],
+        target=lambda facts: np.arange(len(facts)) // 5 % 2,
+    )  # fmt: skip
+    keys = []
+    for leads in ((), ("II", "V1"), ("II",)):
+        ways = Ways(probes=("logistic",), leads=leads, unverified=True)
+        (result,) = evaluate(made("modal"), asked, store, tmp_path, ways)
+        assert result.document["data"]["lacking"] == (0 if leads == ("II",) else 8)
+        assert result.document["windows"]["leads"] == list(leads or LEADS)
+        keys.append(result.key)
+    assert len(set(keys)) == 3
+    assert keys[1].endswith("leads-II-V1")
+
+
+def _thirds(counts: np.ndarray) -> Split:
+    rows = np.flatnonzero(counts)
+    return Split(rows[::3], rows[1::3], rows[2::3], rows[:0])
