@@ -93,6 +93,9 @@ def pretrain(
             "machine": asdict(machine),
             "store": {"path": str(store), "digest": data.digest, "recordings": len(batches.index)},
         }
+        if batches.lacking:
+            words = f"{batches.lacking} recordings lack one of {' '.join(leads)}: left out."
+            Console(highlight=False).print(words, soft_wrap=True)
         with Run(run, config) as record:
             ranks.wait()
             if record.state.get("status") == "finished" and (run / MODEL).exists():
