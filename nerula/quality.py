@@ -39,6 +39,10 @@ class Quality(NamedTuple):
     valid: NDArray[np.bool_]
     """What is believed, of the signal's shape."""
 
+    def __repr__(self) -> str:
+        codes = ", ".join(sorted({one.code for one in self.findings})) or "nothing found"
+        return f"Quality({self.score:.2f}: {codes}; {100 * self.valid.mean():.3g} % valid)"
+
 
 def inspect(recording: Recording) -> list[Finding]:
     """Return what is wrong with a recording that its reader has not said already."""

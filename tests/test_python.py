@@ -181,6 +181,7 @@ def test_findings_go_by_their_names(model: Model, ecg: NDArray[np.float32]) -> N
     x[700:720] = np.nan
     score, findings, valid = model.quality(x, 100, lead="V2")
     assert {one.code for one in findings} == {"signal-flat", "signal-gap"}
+    assert "signal-flat, signal-gap; 7" in repr(model.quality(x, 100))
     assert {one.lead for one in findings if one.code == "signal-flat"} == {"V2"}
     assert all(one.defect.remedy for one in findings)
     assert valid.shape == x.shape
