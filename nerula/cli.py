@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from nerula import __version__
+from nerula.methods import METHODS
 
 _VERBS = {
     "demo": ("nerula.demo:demo", "The whole story on the bundled real sample."),
@@ -27,6 +28,7 @@ _VERBS = {
     "card": ("nerula.card:card", "A model's cards, with results of probe and compare on them."),
     "push": ("nerula.push:push", "Put a model on the Hugging Face hub, its cards with it."),
     "report": ("nerula.report:report", "One HTML file of results, curves, maps and ECGs."),
+    "view": ("nerula.view:view", "A page on this machine: recordings, map, filled gaps, probes."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 
@@ -45,9 +47,12 @@ def build() -> App:
         help="Learn ECG representations without labels.",
         version=__version__,
         help_on_error=False,
+        help_epilogue="`nerula METHOD --help` shows a method's paper, equations and defaults: "
+        + ", ".join(METHODS),
     )
     for verb, (target, summary) in _VERBS.items():
         app.command(target, name=verb, help=summary)
+    app.register_install_completion_command(help="Complete verbs and options with the tab key.")
     return app
 
 
@@ -58,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words and words[0] in METHODS:
+        words.insert(0, "pretrain")
     app = build()
     try:
         result = app(words, result_action="return_value")

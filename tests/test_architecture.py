@@ -111,6 +111,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "plane", "prepare", "publishers", "results", "run", "sample", "schema", "signal"}
     | {"store", "tasks"},
+    "viewer": GROUND
+    | {"__init__", "features", "leads", "plane", "portable", "quality", "readers", "signal"}
+    | {"similar", "store"},
     "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks", "windowed"},
     "search": GROUND
     | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"}
