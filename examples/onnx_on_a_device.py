@@ -93,11 +93,12 @@ def picture(x, rate, z, path):
     """Ten seconds of the first lead, and the embedding below it, as SVG."""
     shown = x[0, : int(10 * rate)]
     scale = 60 / max(1e-3, np.nanmax(np.abs(shown - np.nanmedian(shown))))
-    points = [
-        f"{20 + 960 * i / len(shown):.1f},{90 - scale * (v - np.nanmedian(shown)):.1f}"
-        for i, v in enumerate(shown)
-        if np.isfinite(v)
-    ]
+    height = 90 - scale * (shown - np.nanmedian(shown))
+    there = np.isfinite(shown)
+    line = "".join(
+        f"{'L' if i and there[i - 1] else 'M'}{20 + 960 * i / len(shown):.1f} {height[i]:.1f}"
+        for i in np.flatnonzero(there)
+    )
     width, high = 960 / len(z), 60 / max(1e-6, float(np.abs(z).max()))
     bars = [
         f'<rect x="{20 + i * width:.2f}" y="{250 - max(0, v * high):.2f}" '
@@ -107,7 +108,7 @@ def picture(x, rate, z, path):
     path.write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 330" font-family="sans-serif" '
         'font-size="14"><rect width="1000" height="330" fill="white"/>'
-        f'<polyline fill="none" stroke="black" points="{" ".join(points)}"/>'
+        f'<path fill="none" stroke="black" d="{line}"/>'
         f'<g fill="#b3202c">{"".join(bars)}</g>'
         f'<text x="20" y="20">ECG, {len(shown) / rate:.1f} s</text>'
         f'<text x="20" y="185">its embedding, {len(z)} values</text></svg>\n',
