@@ -116,7 +116,7 @@ def _option(name: str, hint: Any, default: Any, text: str, group: Group) -> insp
     how = Parameter(help=text, group=group)
     if get_origin(hint) is Sequence:
         shown = json.dumps(default)[1:-1]
-        nested = isinstance(default[0], Sequence)
+        nested = bool(default) and isinstance(default[0], Sequence)
         read = partial(_numbers, nested=nested)
         how = Parameter(help=text, group=group, converter=read, show_default=lambda _: shown)
         hint = str  # one word, which the converter reads

@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -74,13 +76,10 @@ def pretrain(
         model = kind(**arguments).to(device)
         share = (ranks.rank, ranks.world)
         batches = Batches(data, model.needs, loop, device, leads=leads, share=share)
-        work = partial(train, model, batches, loop, run, bf16=machine.bf16, ranks=ranks)
-        if watch is not None:
-
-            def after_epoch(epoch: int) -> None:
-                watch(model, batches.window, epoch, machine.bf16)
-
-            work = partial(work, after_epoch=after_epoch)
+        work = partial(
+            train, model, batches, loop, run, bf16=machine.bf16, ranks=ranks,
+            after_epoch=_looking(watch, model, batches, machine),
+        )  # fmt: skip
         if ranks.rank:
             ranks.wait()
             if batches.steps:
@@ -122,6 +121,15 @@ def pretrain(
             return 0
     finally:
         ranks.leave()
+
+
+def _looking(
+    watch: Watch | None, model: Method, batches: Batches, machine: Machine
+) -> Callable[[int], None] | None:
+    """What the loop tells about epochs, for somebody who wants to see the method."""
+    if watch is None:
+        return None
+    return lambda epoch: watch(model, batches.window, epoch, machine.bf16)
 
 
 def _kept_machine(run: Path) -> Machine | None:
@@ -262,7 +270,26 @@ def command(method: str) -> App:
     places = list(inspect.signature(run).parameters.values())[:2]
     named = command_line(kind, method)
     setattr(run, "__signature__", inspect.Signature([*places, *named]))  # noqa: B010
-    run.__doc__ = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
-    made = App(name=f"nerula pretrain {method}", version_flags=[])
+    made = App(
+        name=f"nerula pretrain {method}", version_flags=[], help=_story(kind),
+        help_format="plaintext",
+    )  # fmt: skip
     made.default(run)
     return made
+
+
+def _story(kind: type[Method]) -> str:
+    """A method's paper and equations, without the arguments that the options repeat."""
+    paper = inspect.cleandoc(sys.modules[kind.__module__].__doc__ or "")
+    told, _, _ = inspect.cleandoc(kind.__doc__ or "").partition("Arguments\n---------")
+    return "\n\n".join(_flowing(part) for part in (*paper.split("\n\n"), *told.split("\n\n")))
+
+
+def _flowing(paragraph: str) -> str:
+    """A paragraph or a list for any width; what is indented stays as it is."""
+    paragraph = paragraph.rstrip()
+    if paragraph.startswith(" "):
+        return paragraph
+    if paragraph.startswith("- "):
+        return re.sub(r"\n +", " ", paragraph)
+    return re.sub(r"::$", ":", paragraph.replace("\n", " "))

@@ -122,7 +122,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
     "streaming": NUMERIC | {"model", "portable"},
-    "cli": {"__init__", "errors", "defects"},
+    "cli": {"__init__", "errors", "defects", "methods"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
 VERBS |= {"report", "export", "search", "view", "stream"}
