@@ -1,5 +1,7 @@
 """The verb `view`: one page in the browser, served to this machine alone."""
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 """Never anything else: what is shown are people's recordings."""
+BACKLOG = 512
 NONE = "none"
 SAMPLE = "sample"
 
@@ -67,6 +70,7 @@ def view(
     except ImportError as error:
         raise MissingExtraError("The viewer", "view") from error
     console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no dropped file behind
     with (
         _bound(port) as listening,
         TemporaryDirectory(prefix="nerula-view-") as private,
@@ -148,8 +152,6 @@ def _asking(store: "Store", private: Path, model: str | None, paths: tuple[Path,
 
 def _cache(store: "Store", private: Path) -> Path:
     """Beside the store, as `Model.similar` has it; elsewhere where nothing may be written."""
-    import os
-
     beside = store.path.with_name(f"{store.path.name}.embeddings")
     held = beside if beside.exists() else beside.parent
     return beside if os.access(held, os.W_OK) else private / "embeddings"
@@ -162,6 +164,7 @@ def _bound(port: int) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen(BACKLOG)  # the address is good as soon as it is printed
         except OSError as error:
             raise UsageError(
                 f"Port {port} cannot be used: {error.strerror}.",
@@ -201,7 +204,7 @@ def served(viewer: "Viewer", port: int) -> Any:
             limit_concurrency=1000,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
-            backlog=512,
+            backlog=BACKLOG,
         )
     )
 
@@ -218,5 +221,5 @@ def _serve(viewer: "Viewer", listening: socket.socket, *, open_: bool) -> None:
         later = Timer(0.5, webbrowser.open, [f"http://{HOST}:{port}"])
         later.daemon = True
         later.start()
-    with suppress(KeyboardInterrupt):  # uvicorn repeats it once everything is closed
+    with suppress(KeyboardInterrupt):  # uvicorn repeats the signal once everything is closed
         server.run(sockets=[listening])

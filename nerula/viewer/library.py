@@ -48,6 +48,7 @@ class Library:
         self.store = store
         self._found: OrderedDict[Query, NDArray[np.int64]] = OrderedDict()
         self._lock = Lock()
+        self._columns = _read(store)
 
     def page(self, query: Query, start: int, count: int) -> tuple[int, list[dict[str, Any]]]:
         """How many recordings a query finds, and the facts of `count` of them."""
@@ -166,14 +167,6 @@ class Library:
         return sorted(known, key=lambda one: (len(one[0]), one[0]))[:_LISTED]
 
     @cached_property
-    def _columns(self) -> dict[str, Any]:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(self.store.path / TABLE) as file:
-            table = file.read(columns=list(COLUMNS)).combine_chunks()
-        return {name: table.column(name) for name in COLUMNS}
-
-    @cached_property
     def _ages(self) -> NDArray[np.float32]:
         import pyarrow.compute as pc
 
@@ -196,3 +189,12 @@ class Library:
             np.asarray(coded.indices.to_numpy(zero_copy_only=False), np.int64),
             np.asarray(parents.to_numpy(zero_copy_only=False), np.int64),
         )
+
+
+def _read(store: Store) -> dict[str, Any]:
+    """The columns that are looked at, each in one piece."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(store.path / TABLE) as file:
+        table = file.read(columns=list(COLUMNS)).combine_chunks()
+    return {name: table.column(name) for name in COLUMNS}

@@ -57,12 +57,6 @@ class Viewer:
     taking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Drops that are written at once."""
 
-    def item(self, key: str) -> Item:
-        """A recording of the store by its number, or a dropped one."""
-        if key.isascii() and key.isdecimal() and len(key) < 12:
-            return self.library.item(int(key))
-        return self.dropped.item(key.removeprefix("f"))
-
     def application(self) -> Starlette:
         """All addresses."""
         here = "/api/recordings/{key}"
@@ -211,7 +205,11 @@ class Viewer:
         return self.asking
 
     async def _item(self, request: Request) -> Item:
-        return await self._read(self.item, request.path_params["key"])
+        """A recording of the store by its number, or a dropped one, which may have to be read."""
+        key: str = request.path_params["key"]
+        if key.isascii() and key.isdecimal() and len(key) < 12:
+            return self.library.item(int(key))
+        return await self._read(self.dropped.item, key.removeprefix("f"))
 
     async def _read(self, work: Callable[..., Answer], *given: Any) -> Answer:
         return await to_thread.run_sync(partial(work, *given), limiter=self.reading)
