@@ -135,7 +135,7 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
             f"Get it with: nerula fetch {task.fetch} FOLDER",
         )
     tuned = FINETUNED in ways.asked(task) and task.learners is None
-    if task.kind in ("identity", "leads") and (tuned or ways.labels != (1.0,)):
+    if not task.trained and (tuned or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
     if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
         raise UsageError(

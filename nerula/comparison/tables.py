@@ -104,7 +104,7 @@ class Table:
         task = find(column.task)
         if row.kind == "supervised":  # it has one answer for all probes, as in the paper
             same = [one for one in self.columns if _alike(one, column)]
-            fits = task.view == "whole" and task.kind != "identity" and not column.gap
+            fits = task.view == "whole" and task.trained and not column.gap
             return fits and same[0] == column
         if row.without and find(row.without).family == task.family:
             return row.without == column.task
@@ -148,14 +148,14 @@ def of_tasks(
     """One table for each task: the main metric of each probe, and whatever the paper has."""
     if not compared or not tasks:
         raise UsageError("Say METHODS and TASKS.", "Such as: nerula compare nerula,byol sex,age")
-    known = {probe for probe, _ in GRIDS} | {"centred", "cosine"}
+    known = {probe for probe, _ in GRIDS} | {one for name in tasks for one in find(name).probes}
     if unknown := set(probes) - known:
         listed = ", ".join(sorted(known))
         raise UsageError(f"There is no probe {', '.join(sorted(unknown))}.", f"Known: {listed}.")
     made = []
     for name in tasks:
         task = find(name)
-        trained = task.kind != "identity"
+        trained = task.trained
         wanted = [probe for probe in probes if probe in task.probes] or list(task.probes)
         wanted += [FINETUNED] if finetune and trained and task.view == "whole" else []
         columns = [
@@ -167,7 +167,7 @@ def of_tasks(
         columns += [
             Column(name, probe, task.main, 1.0, gap, filling)
             for probe in wanted
-            if probe != FINETUNED
+            if probe != FINETUNED and task.kind != "leads"
             for gap in gaps
             for filling in ("masked", "zeros", "lines")
         ]

@@ -172,7 +172,7 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         return f"{names[_model(one)]}{', fine-tuned' if trained else ''}"
 
     scale = _scale([one.metrics[main] for one in shown], shown[0].metrics[main]["chance"])
-    detailed = [] if first["task"]["kind"] == "identity" else shown[:DETAILED]
+    detailed = [] if first["task"]["kind"] in ("identity", "leads") else shown[:DETAILED]
     asked = Asked(
         anchor=anchor,
         title=first["task"]["title"],

@@ -35,6 +35,16 @@ PROBES = {
     "centred": "Cosine, centred",
     "cosine": "Cosine",
     "finetuned": "Fine-tuned network",
+    **{
+        f"{answer}-{source}": f"From lead {source}: {words}"
+        for source in ("I", "II")
+        for answer, words in (
+            ("decoded", "decoders"),
+            ("scaled", "one factor each"),
+            ("filtered", "a filter each"),
+            ("beat", "the mean beat"),
+        )
+    },
 }
 DATA = {
     "sample": "the bundled sample of PTB-XL",

@@ -122,6 +122,11 @@ class Task:
     on_sample: bool = False
     """Whether the bundled sample will do for a first look."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether a probe is fitted, on labels of which there may be fewer."""
+        return self.kind not in ("identity", "leads")
+
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
         match self.kind:
