@@ -1,5 +1,6 @@
 """Twelve aligned autoencoders: equations against NumPy, leads apart, two processes as one."""
 
+import json
 import math
 import subprocess
 import sys
@@ -13,12 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nerula import sample
+from nerula.contract import Contract
 from nerula.encoders.masked_autoencoder import Blocks, Linears, Norms
 from nerula.errors import UsageError
 from nerula.loss import aligned
 from nerula.method import Batch
 from nerula.methods import build
 from nerula.methods.modal import Modal
+from nerula.recording import Recording
+from nerula.writer import StoreWriter
 
 SMALL: dict[str, Any] = {
     "targets": "patches", "crossed": 0.0,
@@ -284,6 +289,8 @@ import sys, torch
 from torch import distributed
 from nerula.method import Batch
 from nerula.methods.modal import Modal
+from nerula.recording import Recording
+from nerula.writer import StoreWriter
 from nerula.ranks import Ranks
 
 rank, world = int(sys.argv[1]), int(sys.argv[2])
@@ -341,3 +348,30 @@ def test_leads_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(distributed, "get_rank", lambda: 0)
     with pytest.raises(UsageError, match="4 leads cannot be shared by 3"):
         small()._mine()
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_has_the_losses_of_one(tmp_path: Path) -> None:
+    """Through the real loop: order, masks, average of gradients, checkpoint and model."""
+    with StoreWriter(tmp_path / "store", Contract(("I", "II"), 100.0)) as writer:
+        x = sample.load().x[:80, 0]
+        for i in range(40):
+            both = np.stack([x[2 * i], x[2 * i + 1]])
+            writer.add(Recording(str(i), both, 100.0, ("I", "II"), np.ones(both.shape, bool)))
+    options = ["--epochs=4", "--batch=8", "--threads=1", "--precision=fp32", "--window=5"]
+    options += ["--clip=0"]
+    options += [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
+    options = [one for one in options if "leads" not in one]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    losses = []
+    for start in ([], torchrun):
+        run = tmp_path / f"run-{len(start)}"
+        words = [sys.executable, "-m", *start, "nerula.cli", "pretrain", "modal"]
+        words += [str(tmp_path / "store"), str(run), *options]
+        subprocess.run(words, check=True, capture_output=True, timeout=200, cwd=ROOT)
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+        assert (run / "model" / "model.safetensors").exists()
+    assert len(losses[0]) == 20
+    assert np.abs(np.subtract(*losses)).max() < 1e-5
+    assert len(set(losses[0])) == 20
