@@ -17,23 +17,29 @@ def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
     `mean` is the mean; `stats` is mean, standard deviation and maximum. Zeros where nothing is
     valid.
     """
-    sums = [_sums(tokens, kind) for tokens in pieces]
-    count = torch.stack([one[0] for one in sums]).sum(0).clamp(min=1)
-    mean = torch.stack([one[1] for one in sums]).sum(0) / count
+    parts = [_part(tokens, kind) for tokens in pieces]
+    counts, means = (torch.stack(one) for one in list(zip(*parts, strict=True))[:2])
+    count = counts.sum(0).clamp(min=1)
+    mean = (counts * means).sum(0) / count
     if kind == "mean":
         return mean
-    squares = torch.stack([one[2] for one in sums]).sum(0) / count
-    deviation = (squares - mean.square()).clamp(min=1e-8).sqrt()
-    peak = torch.stack([one[3] for one in sums]).amax(0)
+    # Deviations from each piece's own mean, then of the means: squares of large numbers that
+    # nearly cancel would leave noise.
+    squares = torch.stack([part[2] for part in parts]).sum(0)
+    squares = squares + (counts * (means - mean).square()).sum(0)
+    deviation = (squares / count).clamp(min=1e-8).sqrt()
+    peak = torch.stack([part[3] for part in parts]).amax(0)
     anything = torch.isfinite(peak)
     return torch.cat([mean, deviation * anything, peak.masked_fill(~anything, 0.0)], dim=1)
 
 
-def _sums(tokens: Tokens, kind: str) -> list[Tensor]:
-    """What pieces contribute: count and sum; for `stats` the squares and the maximum too."""
+def _part(tokens: Tokens, kind: str) -> list[Tensor]:
+    """What a piece contributes: count, mean; for `stats` squared deviations and maximum too."""
     values, valid = tokens.values.float(), tokens.valid.unsqueeze(-1)
-    visible = values * valid
-    sums = [valid.sum(1), visible.sum(1)]
-    if kind == "stats":
-        sums += [visible.square().sum(1), values.masked_fill(~valid, -torch.inf).amax(1)]
-    return sums
+    count = valid.sum(1)
+    mean = (values * valid).sum(1) / count.clamp(min=1)
+    if kind == "mean":
+        return [count, mean]
+    apart = (values - mean.unsqueeze(1)) * valid
+    peak = values.masked_fill(~valid, -torch.inf).amax(1)
+    return [count, mean, apart.square().sum(1), peak]
