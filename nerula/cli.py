@@ -51,7 +51,7 @@ def build() -> App:
         + ", ".join(METHODS),
     )
     for verb, (target, summary) in _VERBS.items():
-        app.command(target, name=verb, help=summary)
+        app.command(target, name=verb, help=summary, help_epilogue="")
     app.register_install_completion_command(help="Complete verbs and options with the tab key.")
     return app
 
