@@ -21,6 +21,8 @@ FITTED = 2000
 """Recordings of the training side that the simple answers are fitted to."""
 SHOWN = 4.0
 """Seconds of a recording in the picture."""
+HEIGHTS = (2.0, 5.0)
+"""Millivolts of a strip of the picture, at least and at most."""
 
 
 class Answered(NamedTuple):
@@ -174,11 +176,13 @@ def paper(model: "Model", store: Store, row: int, source: str, path: Path) -> Pa
     ((x, valid),) = _read(model, store, np.array([row]))
     (guess,) = _decoded(model, store, np.array([row]), own.index(source))
     count = min(x.shape[1], round(SHOWN * rate))
-    figure, axes = strip(count / rate, len(own), millivolts=2.0)
+    span = float(np.ptp(np.where(valid, x, 0.0)[:, :count], axis=1).max())
+    tall = float(np.clip(np.ceil(2 * span + 0.5) / 2, *HEIGHTS))
+    figure, axes = strip(count / rate, len(own), millivolts=tall)
     seconds = np.arange(count) / rate
     for place, (lead, one) in enumerate(zip(own, axes, strict=True)):
         label = f"{lead} (given)" if lead == source else lead
-        ecg_paper(one, x[place, :count], rate, valid[place, :count], millivolts=2.0, label=label)
+        ecg_paper(one, x[place, :count], rate, valid[place, :count], millivolts=tall, label=label)
         if lead != source:
             rebuilt = guess[place, :count] - guess[place].mean() + x[place].mean()
             one.plot(seconds, rebuilt, color=FILLED, linewidth=0.9)

@@ -122,7 +122,7 @@ def probe(
                 saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
             results[-1] = replace(result, fitted=None)  # a forest is large
         _show(console, results)
-        _say_next(console, model, task, data, out)
+        _say_next(console, model, asked, data, out)
         for path in saved:
             console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
     return results
@@ -290,12 +290,16 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
 
 
 def _say_next(
-    console: "Console", model: str, task: str, data: Path | None, out: Path | None
+    console: "Console", model: str, task: "Task", data: Path | None, out: Path | None
 ) -> None:
-    words = ["nerula", "probe", model, task, *([str(data)] if data else [])]
+    words = ["nerula", "probe", model, task.name, *([str(data)] if data else [])]
     if out is None:
         say = f"To keep this: {' '.join(words)} --out probed"
     else:
-        console.print(f"Written to {out / RESULTS / task}", markup=False, soft_wrap=True)
-        say = f"Next: {' '.join(words)} --labels 0.01,0.1,1 --gaps 0.1,0.3,0.6 --out {out}"
+        written = f"Written to {out / RESULTS / task.name}"
+        console.print(written, markup=False, soft_wrap=True)
+        more = "--labels 0.01,0.1,1 --gaps 0.1,0.3,0.6"
+        say = f"Next: {' '.join(words)} {more} --out {out}"
+        if not task.trained:
+            say = f"Next: nerula report {out}"
     console.print(say, markup=False, soft_wrap=True)
