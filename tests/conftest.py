@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -74,3 +76,25 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make(folder)
     assert report(folder, out=folder / "report.html", title=TITLE) == 0
     return folder
+
+
+# --- a browser --------------------------------------------------------------------------------
+
+QUIET = [
+    "--disable-background-networking", "--disable-component-update", "--disable-gpu",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: install one (apt install chromium)")
+    with api.sync_playwright() as playwright:
+        root = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
+        yield started
+        started.close()

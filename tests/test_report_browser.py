@@ -1,7 +1,5 @@
 """The report in a real browser: Chromium, from a file, without a network."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,25 +9,7 @@ import pytest
 from tests.reported import EVIL
 
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-QUIET = [
-    "--disable-background-networking", "--disable-component-update", "--disable-gpu",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 Opened = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine: install one (apt install chromium)")
-    with api.sync_playwright() as playwright:
-        root = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        started = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
-        yield started
-        started.close()
 
 
 @pytest.fixture
