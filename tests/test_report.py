@@ -198,6 +198,13 @@ def test_a_model_alone_is_shown_on_the_bundled_sample(
     assert len(embedded(text)["maps"][0]["principal"]) == 240
 
 
+def test_a_model_that_comes_along_is_known_by_its_name(tmp_path: Path) -> None:
+    report(Path("nerula-small"), out=tmp_path / "r.html", recordings=40)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "40 of 1,200 recordings are shown" in text
+    assert '<section id="gaps">' in text
+
+
 def test_a_model_that_tells_nothing_apart_has_no_map(tmp_path: Path) -> None:
     bundle.save(
         tmp_path / "model", build("majority"), arguments={}, name="majority",

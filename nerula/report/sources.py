@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nerula import bundle
 from nerula.errors import NerulaError, UsageError
 from nerula.report import tables
 from nerula.report.tables import COMPARISON, OTHER_SEED, Compared
@@ -40,9 +41,10 @@ class Sources:
 def find(paths: Iterable[Path]) -> Sources:
     """Look at every path; one that holds nothing of ours is an error that names it."""
     found = Sources()
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist.")
+    for given in paths:
+        path = given if given.exists() else bundle.locate(str(given))  # or the name of a model
+        if path is None:
+            raise UsageError(f"{given} does not exist.")
         before = _size(found)
         _look(path, found)
         if _size(found) == before:
