@@ -161,10 +161,8 @@ def _trained(model: "Model", recordings: Shown) -> list[bool | None]:
 
 def filling(name: str, model: "Model", recordings: Shown) -> Filling | None:
     """Hide bursts of recordings and fill them; None where the model cannot."""
-    from nerula.method import Method
-
     own = model.contract.leads
-    if type(model.method).reconstruct is Method.reconstruct or len(own) > 1:
+    if len(own) > 1:
         return None
     trained = _trained(model, recordings)
     chosen = [i for i, seen in enumerate(trained) if seen is False]
@@ -172,7 +170,7 @@ def filling(name: str, model: "Model", recordings: Shown) -> Filling | None:
     chosen = _varied(chosen or list(range(len(trained))), recordings)[:JUDGED]
     try:
         strips = [_strip(model, recordings, i, own[0]) for i in chosen]
-    except UsageError:  # this one was trained without it
+    except UsageError:  # it has no reconstruction path, or was trained without it
         return None
     strips = [one for one in strips if (one.measured & ~one.seen).any()]
     if not strips:
