@@ -19,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Figure, Setting
 from nerula import sample
-from nerula.augment import patch_masks
 from nerula.batches import Batches
 from nerula.contract import Contract
 from nerula.machine import Machine
@@ -46,25 +45,13 @@ def measure(setting: Setting) -> Iterator[Figure]:
     for threads in sorted({1, available()}):
         for precision in ("fp32", "bf16"):
             yield from _training(store, Machine("cpu", precision, threads), setting)
-        yield from _embedding(Machine("cpu", "fp32", threads), setting)
-        yield from _masks(threads, setting)
-    yield from _growth(setting)
+            yield from _embedding(Machine("cpu", precision, threads), setting)
     yield from _loop(store, setting)
     if torch.cuda.is_available():
         yield from _training(store, Machine("cuda", "bf16", 1), setting)
         yield from _epochs(store)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     yield Figure("memory", "largest resident size of all of this", peak, "MB")
-
-
-def _masks(threads: int, setting: Setting) -> Iterator[Figure]:
-    """A thousand patch masks of a thousand samples, drawn for a whole batch at once."""
-    machine = Machine("cpu", "fp32", threads)
-    device = machine.enter()
-    generator = torch.Generator(device).manual_seed(0)
-    seconds = best(lambda: patch_masks(1000, 1000, generator), device, 5 if setting.quick else 30)
-    yield Figure(f"training NERULA on {_place(machine)}, fp32",
-                 "a thousand patch masks of a thousand samples", 1e3 * seconds, "ms")  # fmt: skip
 
 
 def _training(store: Store, machine: Machine, setting: Setting) -> Iterator[Figure]:
@@ -112,36 +99,19 @@ def _loop(store: Store, setting: Setting) -> Iterator[Figure]:
 def _embedding(machine: Machine, setting: Setting) -> Iterator[Figure]:
     """Windows per second, and a day of one lead from the array to its embeddings."""
     machine.enter()
-    model = Model(build("nerula"), Contract(("II",), 100.0), 1024)
+    model = Model(build("nerula"), Contract(("II",), 100.0), 1024, bf16=machine.bf16)
     hours = 2 if setting.quick else HOURS
     ecg = sample.load().x[:, 0].reshape(-1)
     x = np.resize(ecg, hours * 3600 * 100)
     begin = time.perf_counter()
     windows, _ = model.embed_windows(x, 100)
     seconds = time.perf_counter() - begin
-    group = f"embedding with NERULA on {_place(machine)}"
+    group = f"embedding with NERULA on {_place(machine)}, {machine.precision}"
     yield Figure(group, "windows of 10.24 s", len(windows) / seconds, "windows/s")
     note = f"measured on {hours} h; aim: under 15 s on two cores"
     yield Figure(group, "24 hours of one lead at 100 Hz", seconds * HOURS / hours, "s", note)
     one = ecg[:1000]
     yield Figure(group, "one recording of 10 s", 1e3 * best(lambda: model.embed(one, 100)), "ms")
-
-
-def _growth(setting: Setting) -> Iterator[Figure]:
-    """Time of the encoder at four times the length, forward and backward."""
-    torch.set_num_threads(1)
-    encoder = getattr(build("nerula"), "encoder")  # noqa: B009 (a Method need not have one)
-    times = []
-    for length in (1024, 4096):
-        x = torch.randn(8, 1, length)
-        valid = torch.ones_like(x, dtype=torch.bool)
-
-        def step(x: torch.Tensor = x, valid: torch.Tensor = valid) -> None:
-            encoder(x, valid).values.square().mean().backward()
-
-        times.append(best(step, repeat=2 if setting.quick else 5))
-    note = "linear would be 4; aim: at most 4.4"
-    yield Figure("growth", "time at four times the length", times[1] / times[0], "times", note)
 
 
 def _epochs(store: Store) -> Iterator[Figure]:
