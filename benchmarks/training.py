@@ -58,7 +58,8 @@ def _training(store: Store, machine: Machine, setting: Setting) -> Iterator[Figu
     """Forward and backward of both views, against the ceiling."""
     device = machine.enter()
     method = build("nerula").to(device)
-    batch = Batch(*_batches(store, device).at(0), torch.Generator(device).manual_seed(0))
+    x, valid, subject, _ = _batches(store, device).at(0)
+    batch = Batch(x, valid, subject, torch.Generator(device).manual_seed(0))
 
     def step() -> None:
         method.zero_grad()
