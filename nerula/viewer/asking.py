@@ -117,8 +117,9 @@ def examined(item: Item) -> dict[str, Any]:
     """How far a recording can be trusted: the index, of each lead too, and what was found."""
     last = item.sample(LONGEST)
     recording = item.recording(0, last)
-    marked = quality.mark(recording)
-    findings = [*item.findings, *marked.findings]
+    marked = quality.mark(replace(recording, findings=item.findings))
+    told = item.row is not None and any(one.code != "signal-gap" for one in item.findings)
+    findings = [one for one in marked.findings if not (told and one.code == "signal-gap")]
     x, valid, rate = marked.x, marked.valid, marked.rate
     return {
         "index": round(quality.index(x, valid, rate), 3),

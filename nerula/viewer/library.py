@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nerula.defects import CATALOGUE, Finding
 from nerula.errors import UsageError
 from nerula.store import TABLE, Store
 from nerula.viewer.shelf import Item, Stretch
@@ -49,6 +50,7 @@ class Library:
         self._found: OrderedDict[Query, NDArray[np.int64]] = OrderedDict()
         self._lock = Lock()
         self._columns = _read(store)
+        self._findings = self._columns.pop("findings")
 
     def page(self, query: Query, start: int, count: int) -> tuple[int, list[dict[str, Any]]]:
         """How many recordings a query finds, and the facts of `count` of them."""
@@ -87,6 +89,7 @@ class Library:
             facts=facts,
             stretch=stretch,
             row=row,
+            findings=tuple(map(_finding, self._findings[row].as_py() or ())),
         )
 
     def groups(self) -> dict[str, Any]:
@@ -196,5 +199,11 @@ def _read(store: Store) -> dict[str, Any]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(store.path / TABLE) as file:
-        table = file.read(columns=list(COLUMNS)).combine_chunks()
-    return {name: table.column(name) for name in COLUMNS}
+        table = file.read(columns=[*COLUMNS, "findings"]).combine_chunks()
+    return {name: table.column(name) for name in table.column_names}
+
+
+def _finding(words: str) -> Finding:
+    """What preparing the store has found: a code, and the lead where it is one lead's."""
+    code, _, lead = words.partition(" ")
+    return Finding(code if code in CATALOGUE else "reader-failed", None, "", lead)
