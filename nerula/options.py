@@ -63,6 +63,12 @@ class Options:
     checkpoint_steps: int = 0
 
 
+SHARED = {
+    "unit": "mV that the network takes for 1.",
+    "leads": "how many the network takes; those of the store, or of --leads.",
+}
+"""What is the same for every method that has it."""
+
 LOOP = {field.name: field for field in fields(Options)}
 
 
@@ -94,7 +100,7 @@ def split(
 def command_line(kind: "type[Method]", name: str) -> list[inspect.Parameter]:
     """Every option as a parameter that the command line understands, with its help."""
     hints, loop_hints = get_type_hints(kind.__init__), get_type_hints(Options)
-    help_, loop_help = _described(kind.__doc__), _described(Options.__doc__)
+    help_, loop_help = described(kind), described(Options)
     loop = Group("Training", sort_key=1)
     own = Group(f"Method {name}", sort_key=2)
     options = [
@@ -148,8 +154,8 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
 
 
-def _described(text: str | None) -> dict[str, str]:
-    """The lines "name: what it is" below "Arguments" in a docstring."""
-    _, _, listed = inspect.cleandoc(text or "").partition("Arguments\n---------\n")
+def described(kind: type) -> dict[str, str]:
+    """The lines "name: what it is" below "Arguments" in a class's docstring."""
+    _, _, listed = inspect.cleandoc(kind.__doc__ or "").partition("Arguments\n---------\n")
     joined = re.sub(r"\n +", " ", listed).splitlines()
-    return {name: meaning for line in joined for name, _, meaning in [line.partition(": ")]}
+    return SHARED | {name: text for line in joined for name, _, text in [line.partition(": ")]}

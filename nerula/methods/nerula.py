@@ -66,14 +66,36 @@ class Nerula(Method):
 
     Arguments
     ---------
-    patches: how few and how many patches a mask has. The paper's 15 to 30 hide a quarter of a
-        second on average; with as few as 4, gaps of a second and more are learned too.
     views: what makes a pair: complementary `masks`, two `augmentation`s, or two `neighbours`
         (adjacent segments); with the last two nothing is masked.
+    fraction: share of the samples that the first view sees; the second sees the others.
+    patches: how few and how many patches a mask has. The paper's 15 to 30 hide a quarter of a
+        second on average; with as few as 4, gaps of a second and more are learned too.
     latent_masking: False gives the encoder zeros for the hidden samples and does not tell it.
+    alignment: what the non-contrastive pathway compares: `pooled`, `vector` or `direct`.
+    align_weight: weight of L_nc; 0 leaves it out.
+    ema: rate of the moving-average target; 0 compares with the network itself, detached.
+    projector: values that projector and predictor give; twice as many inside.
+    reconstruction: the second pathway; without it gaps cannot be filled.
+    recon_weight: weight of L_recon.
     both_views: rebuild the signal from both views; the paper, from one.
+    huber_delta: where the Huber loss turns from squares to distances, in the encoder's units.
+    pooling: of the tokens: `mean`, or `stats`: mean, standard deviation and maximum.
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
+    encoder: `local`, masked convolutions and windowed attention, or `resnet`.
+    width: values per token.
+    heads: of the attention.
+    rotary: let attention tell distances apart, by angles.
+    stem: channels and stride of each convolution before the attention.
+    kernel: samples of these convolutions.
+    separable: split them into one over time and one over channels.
+    widening: convolutions k5 between the stem's width and the attention's.
+    blocks: reach (tokens to either side; 0 for all) and stride of each block.
+    resnet_widths: channels of the ResNet's stages, a quarter of what they give.
+    decoder_width: values per token in the decoder.
+    decoder_depth: its blocks.
+    decoder_reach: how many tokens to either side they attend to.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -1,0 +1,39 @@
+"""Documents made from the code are those that it makes now; links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nerula.methods import METHODS
+from tools.make_method_pages import FOLDER, page
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_page_of_a_method_is_the_one_its_code_makes(name: str) -> None:
+    assert (FOLDER / f"{name}.md").read_text(encoding="utf-8") == page(name)
+    for row in re.findall(r"^\| `--.*$", page(name), re.MULTILINE):
+        assert not row.endswith("|  |"), f"{row} says nothing"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (path.parent / target).exists(), target
+
+
+def test_no_table_of_contents_forgets_a_page() -> None:
+    reachable, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        path = waiting.pop()
+        if path in reachable:
+            continue
+        reachable.add(path)
+        targets = re.findall(r"\]\(([^)#\s]+\.md)", path.read_text(encoding="utf-8"))
+        waiting += [(path.parent / one).resolve() for one in targets if not one.startswith("http")]
+    forgotten = {path for path in WRITTEN if path.resolve() not in reachable}
+    assert not forgotten, sorted(path.name for path in forgotten)
