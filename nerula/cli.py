@@ -51,7 +51,9 @@ def build() -> App:
         + ", ".join(METHODS),
     )
     for verb, (target, summary) in _VERBS.items():
-        app.command(target, name=verb, help=summary, help_epilogue="")
+        # An App of its own brings its own epilogue; others would take over this one's.
+        own = {} if target.endswith(":app") else {"help_epilogue": ""}
+        app.command(target, name=verb, help=summary, **own)
     app.register_install_completion_command(help="Complete verbs and options with the tab key.")
     return app
 
