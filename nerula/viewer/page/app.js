@@ -1,6 +1,6 @@
 /* The viewer's page: find a recording, look at it, ask about it. */
 
-import { $, Refusal, facts, json, lasting, make, post, sexed, signal, thumbnail, years } from "./ask.js";
+import { $, Refusal, facts, json, lasting, make, post, sexed, short, signal, thumbnail, years } from "./ask.js";
 import { Paper } from "./paper.js";
 import { Plane } from "./plane.js";
 
@@ -47,7 +47,7 @@ const find = async (start = 0) => {
 const list = (box, rows) => box.replaceChildren(...rows.map((one) => make("li", {},
   make("button", { type: "button", "data-key": one.key, "aria-current": state.item?.key === one.key ? "true" : null,
     on: { click: () => { open(one.key); drawer(false); } } },
-  make("span", { class: "name" }, one.name), make("span", { class: "soft small" }, facts(one) || (one.seconds ? lasting(one.seconds) : "")),
+  make("span", { class: "name", title: one.name }, short(one.name)), make("span", { class: "soft small" }, facts(one) || (one.seconds ? lasting(one.seconds) : "")),
   make("span", { class: "tags small" }, ...(one.labels ?? []).slice(0, 4).map((label) => make("span", { class: "tag" }, label)))))));
 const current = () => document.querySelectorAll("#find button[data-key]").forEach((one) => {
   if (one.dataset.key === state.item?.key) one.setAttribute("aria-current", "true"); else one.removeAttribute("aria-current");
@@ -91,7 +91,8 @@ const open = async (key) => {
     const item = await json(`recordings/${key}`);
     state.item = item;
     history.replaceState(null, "", `#${key}`);
-    $("name").textContent = item.name;
+    $("name").textContent = short(item.name);
+    $("name").title = item.name;
     $("facts").textContent = [years(item.age), sexed(item.sex), item.fold && `fold ${item.fold}`, item.subject && `subject ${item.subject}`,
       `${lasting(item.seconds)} at ${+item.rate.toFixed(2)} Hz`].filter(Boolean).join(" · ");
     $("tags").replaceChildren(...item.labels.map((label) => make("span", { class: "tag" }, label)));
@@ -183,6 +184,7 @@ const answers = async (item, span = null) => {
     const said = await json(`recordings/${item.key}/answers`, span ? { start: span.start.toFixed(4), stop: span.stop.toFixed(4) } : {});
     if (state.item !== item || turn !== state.asked) return;
     probes(said.probes);
+    $("probes-of").textContent = span ? `Of ${span.start.toFixed(2)}–${span.stop.toFixed(2)} s alone.` : "";
     if (!said.neighbours) { $("near-of").textContent = "The store is being embedded …"; setTimeout(() => { if (turn === state.asked) answers(item, span); }, WAIT); return; }
     near(said.neighbours, span);
   } catch (error) {
@@ -200,7 +202,7 @@ const near = async (found, span) => {
   const item = state.item, most = state.about.model.complete ? "" : ", a sample of the store";
   $("near-of").textContent = `${span ? `To ${span.start.toFixed(2)}–${span.stop.toFixed(2)} s alone` : "To this recording"}, by the cosine of embeddings, among ${found.searched.toLocaleString("en")} recordings${most}.`;
   const cards = found.recordings.map((one, i) => make("li", {}, make("button", { type: "button", on: { click: () => { open(one.key); scrollTo({ top: 0, behavior: "smooth" }); } } },
-    make("canvas"), make("span", { class: "row" }, make("span", { class: "name" }, one.name), make("span", { class: "n small soft" }, found.distances[i].toFixed(3))),
+    make("canvas"), make("span", { class: "row" }, make("span", { class: "name", title: one.name }, short(one.name)), make("span", { class: "n small soft" }, found.distances[i].toFixed(3))),
     make("span", { class: "small soft" }, facts(one)), make("span", { class: "tags small" }, ...one.labels.slice(0, 4).map((label) => make("span", { class: "tag" }, label))))));
   $("near").replaceChildren(...cards);
   plane.mark(item.stored ? item.key : null, found.recordings.map((one) => one.key));

@@ -57,6 +57,7 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 export const years = (age) => (age === null ? "" : age >= 90 ? "90 or older" : `${Math.round(age)} years`);
 const SEXES = { M: "male", F: "female", male: "male", female: "female" };
 export const sexed = (sex) => SEXES[sex] ?? sex ?? "";
+export const short = (name) => name.slice(name.lastIndexOf("/") + 1) || name;
 export const lasting = (seconds) => (seconds < 120 ? `${+seconds.toFixed(1)} s` : seconds < 7200 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`);
 export const facts = (one) => [years(one.age), sexed(one.sex)].filter(Boolean).join(", ");
 

@@ -173,7 +173,7 @@ export class Paper {
       pen.strokeStyle = colour("--soft"); pen.lineWidth = 1.2; // one millivolt
       pen.beginPath(); pen.moveTo(GUTTER - 13, zero); pen.lineTo(GUTTER - 9, zero);
       pen.lineTo(GUTTER - 9, zero - bar); pen.lineTo(GUTTER - 3, zero - bar); pen.lineTo(GUTTER - 3, zero); pen.lineTo(GUTTER, zero); pen.stroke();
-      if (i === 0) {
+      if (i === 0 && 10 * this.my > 26) {
         pen.fillStyle = colour("--soft"); pen.font = `10px ${colour("--sans")}`;
         pen.fillText(`1 ${unit}`, PAD, zero - 5, GUTTER - 18);
         pen.font = `600 12.5px ${colour("--sans")}`;

@@ -1,6 +1,6 @@
 /* The map of embeddings: a dot per recording, coloured by what is known of it. */
 
-import { $, colour, facts, make, sharp, signal, thumbnail } from "./ask.js";
+import { $, colour, facts, make, sharp, short, signal, thumbnail } from "./ask.js";
 
 const NONE = -1, KINDS = 10, FIRST = 6, SHOWN = 5; // colours, classes shown at first, seconds in the tip
 const EDGE = 14;
@@ -21,6 +21,7 @@ export class Plane {
     this.index = new Map(held.recordings.map((one, i) => [one.key, i]));
     if (better) this.layout = "neighbours";
     this.on = null;
+    $("mapped").hidden = false;
     this.controls(); this.legend(); this.note();
     if (better && from) this.walk(from); else this.paint();
   }
@@ -172,7 +173,7 @@ export class Plane {
     this.told = i;
     const one = this.held.recordings[i], tip = $("tip"), [x, y] = this.spot(i);
     tip.hidden = false;
-    tip.querySelector("strong").textContent = one.name;
+    tip.querySelector("strong").textContent = short(one.name);
     tip.querySelector("span").textContent = [one.labels.join(" "), facts(one)].filter(Boolean).join(" · ");
     const room = this.canvas.clientWidth - tip.offsetWidth - 8;
     tip.style.left = `${Math.max(8, Math.min(x + 14, room))}px`;
