@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,9 +218,15 @@ def _serve(viewer: "Viewer", listening: socket.socket, *, open_: bool) -> None:
 
     port = listening.getsockname()[1]
     server = served(viewer, port)
-    if open_:
+    if open_ and _has_screen():
         later = Timer(0.5, webbrowser.open, [f"http://{HOST}:{port}"])
         later.daemon = True
         later.start()
     with suppress(KeyboardInterrupt):  # uvicorn repeats the signal once everything is closed
         server.run(sockets=[listening])
+
+
+def _has_screen() -> bool:
+    """Whether a browser would have a window; one in the terminal would take the terminal."""
+    graphical = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, graphical))

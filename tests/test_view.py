@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,27 +16,31 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 import nerula
 from benchmarks import viewing
 from nerula import quality, sample, view
 from nerula.cli import main
+from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.prepare import Options, make_store
 from nerula.probes import Examples, Question, fit
 from nerula.recording import Recording
-from nerula.store import Store
+from nerula.store import FORMAT, INDEX, SIGNALS, TABLE, VALIDITY, VERSION, Store
 from nerula.viewer import shelf
 from nerula.viewer.asking import Asking
 from nerula.viewer.dropped import KEPT, plain_name
 from nerula.viewer.guard import HEADERS, Guard
-from nerula.viewer.library import COLUMNS, Query
+from nerula.viewer.library import COLUMNS, Library, Query
 from nerula.viewer.server import PAGES
 from nerula.viewer.shelf import Item, traced
+from nerula.writer import SCHEMA
 from tests.viewed import ANSWER, Live, serving
 from tests.wfdb_records import millivolts, write_record
 
@@ -579,3 +584,55 @@ def test_names_and_labels_travel_as_they_are(live: Live) -> None:
     assert status == 200
     assert "<" not in said["recordings"][0]["name"]
     assert live.ask(f"/api/recordings/{quote(name)}")[0] == 422
+
+
+def million(place: Path, count: int) -> None:
+    """A store of very many recordings, each of eight samples."""
+    draw = np.random.default_rng(0)
+    kinds = np.array([["NORM", "SR"], ["AFIB"], ["PVC", "SR"], []], object)
+    columns = {
+        "name": [f"ward/{i:07}" for i in range(count)],
+        "subject": [f"p{i // 2}" for i in range(count)],
+        "age": draw.uniform(18, 95, count).astype(np.float32),
+        "sex": np.array(["male", "female"])[draw.integers(0, 2, count)].tolist(),
+        "labels": [kinds[k] for k in draw.integers(0, len(kinds), count)],
+        "likelihoods": [[]] * count,
+        "fold": [str(i % 10 + 1) for i in range(count)],
+        "source": ["made"] * count,
+        "source_rate": np.full(count, 100.0),
+        "leads": [["II"]] * count,
+        "length": np.full(count, 8),
+        "valid": np.ones(count, np.float32),
+        "digest": [""] * count,
+        "findings": [[]] * count,
+        "removed": [[]] * count,
+        "offset": np.arange(count) * 8,
+    }
+    place.mkdir()
+    table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA})
+    table = table.append_column("offset", pa.array(columns["offset"], pa.int64()))
+    parquet.write_table(table, place / TABLE)
+    np.save(place / SIGNALS, draw.integers(-99, 99, 8 * count).astype(np.int16))
+    np.save(place / VALIDITY, np.full(count, 255, np.uint8))
+    files = {name: (place / name).stat().st_size for name in (TABLE, SIGNALS, VALIDITY)}
+    facts = {"format": FORMAT, "version": VERSION, "recordings": count, "digest": "made"}
+    contract = Contract(("II",), 100.0).as_json()
+    text = json.dumps(facts | {"contract": contract, "files": files, "source": None})
+    (place / INDEX).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_million_recordings_are_searched_while_one_types(tmp_path: Path) -> None:
+    million(tmp_path / "store", 1_000_000)
+    library = Library(Store.open(tmp_path / "store"))
+    library.groups()
+    for query, share in ((Query(words="afib"), 4), (Query(label="NORM", sex="female"), 8)):
+        begun = time.process_time()
+        total, rows = library.page(query, 100, 50)
+        assert time.process_time() - begun < 1
+        assert total == pytest.approx(1_000_000 / share, rel=0.05)
+        assert len(rows) == 50
+        begun = time.process_time()
+        library.page(query, 50_000, 50)  # further on, nothing is searched again
+        assert time.process_time() - begun < 0.1
+    assert library.page(Query(words="p123456"), 0, 50)[0] == 2

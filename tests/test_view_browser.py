@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nerula import sample
 from nerula.prepare import Options, make_store
 from nerula.readers.source import Entry
 from nerula.recording import Recording
@@ -294,6 +295,29 @@ def test_a_record_is_dropped_onto_the_page(opened: Opened, tmp_path: Path) -> No
     drag(page, 5.0, 5.4)
     page.wait_for_selector("#gaps li:nth-child(4)")
     assert re.findall(r"^(\S+) 5|^(\S+) 4\.9", page.inner_text("#gaps"), re.MULTILINE)
+
+
+def test_ten_minutes_are_walked_through(opened: Opened, tmp_path: Path) -> None:
+    page = opened()
+    x = np.tile(sample.load().x[7, 0], 60)
+    np.save(tmp_path / "long.npy", x)
+    page.click("#own summary")
+    page.fill("#rate", "100")
+    with page.expect_file_chooser() as chooser:
+        page.click("#pick")
+    chooser.value.set_files(tmp_path / "long.npy")
+    page.wait_for_selector("#name:text-is('long')")
+    assert "10.0 min" in page.inner_text("#facts")
+    page.focus("#ecg")
+    page.keyboard.press("End")
+    page.wait_for_selector("#ecg[aria-label$='600.0 of 10.0 min']")
+    page.wait_for_timeout(500)
+    dark = sum(n for (r, g, b), n in colours(page, "#ecg").items() if r + g + b < 200)
+    assert dark > 500  # the last seconds were fetched and drawn
+    for _ in range(25):
+        page.keyboard.press("-")
+    page.wait_for_selector("#scale:has-text('Time is compressed')")
+    assert page.get_attribute("#ecg", "aria-label").endswith("0.0 to 600.0 of 10.0 min")
 
 
 def test_a_file_that_is_none_is_refused_in_words(opened: Opened, tmp_path: Path) -> None:

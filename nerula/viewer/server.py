@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, fail_after, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -37,6 +37,8 @@ TYPES = {
 """Of everything else on the page: JavaScript."""
 POINTS = 4000
 """Buckets of a signal that one answer may have."""
+PATIENCE = 120.0
+"""Seconds that a drop may take to arrive."""
 Answer = TypeVar("Answer")
 
 
@@ -194,7 +196,11 @@ class Viewer:
         plain = self.dropped.admit(names, sizes, int(length))
         hints = Hints(_number(given.get("rate")), given.get("unit") or None)
         async with self.taking:
-            folder = await self.dropped.keep(plain, sizes, request.stream())
+            try:
+                with fail_after(PATIENCE):
+                    folder = await self.dropped.keep(plain, sizes, request.stream())
+            except TimeoutError as error:
+                raise HTTPException(408, "The files did not come in time.") from error
             listed, total = await self._read(self.dropped.open, folder, hints)
         rows = [{**one, "key": f"f{one['key']}"} for one in listed]
         return JSONResponse({"total": total, "recordings": rows})
