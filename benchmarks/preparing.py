@@ -25,6 +25,7 @@ from nerula import quality, workers
 from nerula.chunks import Preparation, first_readable
 from nerula.conform import conform
 from nerula.contract import Contract
+from nerula.engines import Local
 from nerula.prepare import Options, make_store
 from nerula.readers import open_source
 from nerula.readers.source import Entry, Selective, Source
@@ -100,7 +101,7 @@ def _whole(
             options = Options(leads=files.leads, band=BAND, limit=len(entries))
             begin = time.perf_counter()
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                make_store(source, store, options, jobs)
+                make_store(source, store, options, Local(jobs))
             took[jobs] = min(best, time.perf_counter() - begin)
             shutil.rmtree(store)
     figure = partial(Figure, files.name)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -14,6 +14,7 @@ from nerula.defects import Finding
 from nerula.errors import NerulaError, UsageError, explain
 
 if TYPE_CHECKING:
+    from nerula.engines import Engine
     from nerula.survey import Part, Seen
     from nerula.verdict import Verdict
 
@@ -29,6 +30,8 @@ def check(
     leads: str | None = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
     jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     limit: int | None = None,
     source_rate: float | None = None,
     source_unit: str | None = None,
@@ -60,6 +63,10 @@ def check(
         What the paths hold, such as "ptbxl" or "edf", where their content does not tell.
     jobs
         Processes to use. As many as there are processors, by default.
+    engine
+        Where the work is done: processes of this machine, or the workers of a Ray cluster.
+    ray_address
+        Where that cluster is; by default what RAY_ADDRESS says, or a new one on this machine.
     limit
         Stop after this many recordings of each path.
     source_rate
@@ -69,6 +76,7 @@ def check(
     source_leads
         Names of the signals, in their order, of files that do not say.
     """
+    from nerula import engines
     from nerula.leakage import Ledger, Split
     from nerula.readers.names import split_leads, split_names
     from nerula.readers.source import Hints
@@ -77,12 +85,13 @@ def check(
 
     if not paths:
         raise UsageError("There is nothing to check.", "Name a folder, a file or a store.")
+    chosen = engines.choose(engine, jobs, ray_address)
     hints = Hints(source_rate, source_unit, split_names(source_leads))
     wanted, sides = split_leads(leads), Split(split)
     parts = [look(path, kind, hints, wanted) for path in paths]
     verdict = Verdict(parts, Ledger(), sides)
     document = Document(verdict, sys.stdout) if as_json else None
-    for part, seen, findings in _run(parts, verdict, _jobs(jobs), limit):
+    for part, seen, findings in _run(parts, verdict, chosen, limit):
         verdict.add(part, seen, findings)
         if document:
             document.add(seen, findings)
@@ -97,14 +106,8 @@ def check(
     return 0 if verdict.recordings else NOTHING
 
 
-def _jobs(jobs: int | None) -> int:
-    from nerula.workers import available
-
-    return available() if jobs is None else jobs
-
-
 def _run(
-    parts: "list[Part]", verdict: "Verdict", jobs: int, limit: int | None
+    parts: "list[Part]", verdict: "Verdict", engine: "Engine", limit: int | None
 ) -> "Iterator[tuple[Part, Seen, list[Finding]]]":
     """Yield all that there is to say, in order. What goes wrong in one part spares the others."""
     from nerula.chunks import ENTRIES
@@ -115,7 +118,7 @@ def _run(
     with progress(sum(counts), "checking") as advance:
         for part, count in zip(parts, counts, strict=True):
             try:
-                for some in part.seen(min(jobs, -(-count // ENTRIES)), limit):
+                for some in part.seen(engine.for_tasks(-(-count // ENTRIES)), limit):
                     for seen in some:
                         yield part, seen, [*seen.findings, *_shared(part, seen, verdict)]
                     advance(sum(bool(seen.name) for seen in some))

@@ -88,9 +88,24 @@ class Preparation:
 
     def __call__(self, chunk: Chunk) -> tuple[int, int]:
         """Prepare one chunk; return how many of its entries were kept and refused."""
+        with replacing(self.path(chunk.number), lasting=False) as file:
+            return self._write(chunk, file)
+
+    def made(self, chunk: Chunk) -> bytes:
+        """Prepare one chunk; return its part instead of leaving it in the folder."""
+        part = io.BytesIO()
+        self._write(chunk, part)
+        return part.getvalue()
+
+    def keep(self, chunk: Chunk, part: bytes) -> None:
+        """Put down a part that was made elsewhere."""
+        with replacing(self.path(chunk.number), lasting=False) as file:
+            file.write(part)
+
+    def _write(self, chunk: Chunk, file: BinaryIO) -> tuple[int, int]:
         rows, kept = Rows(self.contract), 0
         refused: list[Refusal] = []
-        with self._writing(chunk) as part:
+        with self._sealing(chunk, file) as part:
             for entry, result, rate in self.results(chunk.entries):
                 if isinstance(result, Finding):
                     refused.append(refusal(self.source, entry, result))
@@ -135,13 +150,28 @@ class Preparation:
             done[place] = result
 
     @contextmanager
-    def _writing(self, chunk: Chunk) -> Iterator[pa.RecordBatchStreamWriter]:
+    def _sealing(self, chunk: Chunk, file: BinaryIO) -> Iterator[pa.RecordBatchStreamWriter]:
         schema = PART_SCHEMA.with_metadata({"entries": chunk.digest})
-        with replacing(self.path(chunk.number), lasting=False) as file:
-            sealed = _Sealed(file)
-            with pa.ipc.new_stream(sealed, schema) as part:
-                yield part
-            file.write(sealed.digest.digest())
+        sealed = _Sealed(file)
+        with pa.ipc.new_stream(sealed, schema) as part:
+            yield part
+        file.write(sealed.digest.digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Afar:
+    """Prepares chunks on machines that may not see the folder where the parts go."""
+
+    preparation: Preparation
+    sign: str
+    """Name of a file in that folder which no other folder has."""
+
+    def __call__(self, chunk: Chunk) -> bytes | None:
+        """Leave a chunk's part in the folder where it can be seen from here, or return it."""
+        if (self.preparation.folder / self.sign).exists():
+            self.preparation(chunk)
+            return None
+        return self.preparation.made(chunk)
 
 
 class _Sealed(io.RawIOBase):

@@ -16,8 +16,9 @@ from nerula.errors import NerulaError, UsageError, refuse
 from nerula.files import replacing, write_whole
 
 if TYPE_CHECKING:
-    from nerula.chunks import Refusal
+    from nerula.chunks import Chunk, Refusal
     from nerula.contract import Contract
+    from nerula.engines import Engine
     from nerula.model import Model
     from nerula.readers.source import Entry, Source
     from nerula.recording import Recording
@@ -38,6 +39,8 @@ def embed(
     kind: Annotated[str | None, Parameter(name="--as")] = None,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     source_rate: float | None = None,
     source_unit: str | None = None,
     source_leads: str | None = None,
@@ -70,6 +73,10 @@ def embed(
     precision
         bf16 is about twice as fast where the processor has instructions for it, and agrees with
         fp32 to two or three digits.
+    engine
+        Where the work is done: in this process, or by the workers of a Ray cluster, on CPUs.
+    ray_address
+        Where that cluster is; by default what RAY_ADDRESS says, or a new one on this machine.
     source_rate
         Samples per second of files that do not say.
     source_unit
@@ -77,11 +84,14 @@ def embed(
     source_leads
         Names of the signals, in their order, of files that do not say.
     """
-    from nerula import bundle
+    from nerula import bundle, engines
     from nerula.readers import open_source
     from nerula.readers.source import Hints
     from nerula.store import INDEX, Store
 
+    chosen = engines.choose(engine, None if engine == "ray" else 1, ray_address)
+    if chosen.remote and device != "cpu":
+        raise UsageError(f"--engine ray embeds on CPUs, not on {device}.", "Leave out --device.")
     model, source, out = _places(model, source, out)
     if out.suffix not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
@@ -94,7 +104,8 @@ def embed(
     else:
         named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
         opened = open_source(source, kind, Hints(source_rate, source_unit, named))
-    result = embed_source(loaded, _Suited(opened, loaded, _asked(loaded, lead)), contract)
+    suited = _Suited(opened, loaded, _asked(loaded, lead))
+    result = embed_source(Embedding(loaded, suited, contract), chosen)
     if not result.z:
         why = Counter(row[2] for row in result.refused).most_common()
         reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
@@ -157,35 +168,60 @@ class Result:
         self.z.append(embedded.mean())
         self.absent[embedded.absent] += 1
 
+    def join(self, following: "Result") -> None:
+        """Add what comes next in the order of the source."""
+        self.z += following.z
+        self.rows += following.rows
+        self.refused += following.refused
+        self.absent += following.absent
+
     @property
     def columns(self) -> dict[str, list[Any]]:
         """The index, column by column."""
         return {name: [row[name] for row in self.rows] for name in FACTS}
 
 
-def embed_source(model: "Model", source: "Source", contract: "Contract") -> Result:
-    """Read, bring under the contract and embed every entry, windows of many at a time."""
-    from nerula.chunks import read_entry, refusal
-    from nerula.defects import Finding
+@dataclass(frozen=True)
+class Embedding:
+    """Reads, brings under the contract and embeds chunks of one source."""
+
+    model: "Model"
+    source: "Source"
+    contract: "Contract"
+
+    def __call__(self, chunk: "Chunk") -> Result:
+        """Embed one chunk, windows of many recordings at a time."""
+        result = Result()
+        for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
+            result.add(embedded)
+        return result
+
+    def _prepared(self, chunk: "Chunk", result: Result) -> "Iterator[Prepared]":
+        from nerula.chunks import read_entry, refusal
+        from nerula.defects import Finding
+
+        for entry in chunk.entries:
+            found = read_entry(self.source, entry, self.contract)
+            if isinstance(found, Finding):
+                result.refused.append(refusal(self.source, entry, found))
+                continue
+            recording, _ = found
+            result.rows.append({name: getattr(recording, name) for name in _OWN_FACTS})
+            yield recording.x, recording.valid
+
+
+def embed_source(embedding: Embedding, engine: "Engine") -> Result:
+    """Embed every entry of a source, in its order whichever worker is faster."""
+    from nerula.chunks import chunked
+    from nerula.engines import in_order
     from nerula.summary import progress
 
-    result = Result()
+    source, whole = embedding.source, Result()
     with progress(sum(1 for _ in source.entries()), "embedding") as advance:
-
-        def prepared() -> "Iterator[Prepared]":
-            for entry in source.entries():
-                found = read_entry(source, entry, contract)
-                advance(1)
-                if isinstance(found, Finding):
-                    result.refused.append(refusal(source, entry, found))
-                    continue
-                recording, _ = found
-                result.rows.append({name: getattr(recording, name) for name in _OWN_FACTS})
-                yield recording.x, recording.valid
-
-        for embedded in model.embed_prepared(prepared()):
-            result.add(embedded)
-    return result
+        for chunk, result in in_order(engine.spread(embedding, chunked(source))):
+            advance(len(chunk.entries))
+            whole.join(result)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: temporary file, fsync, rename."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[BinaryIO]:
 
     Where it need not outlast a power cut, not `lasting` saves waiting for the disk.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("w+b") as file:
             yield file

@@ -19,6 +19,7 @@ from nerula.errors import NerulaError, UsageError
 if TYPE_CHECKING:
     from nerula.chunks import Chunk, Preparation
     from nerula.contract import Contract
+    from nerula.engines import Engine
     from nerula.readers.source import Source
     from nerula.workplace import Workplace
 
@@ -50,6 +51,8 @@ def prepare(
     band: Annotated[str | None, Parameter(name="--filter")] = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
     jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     shard: str | None = None,
     dtype: Literal["int16", "float16"] = "int16",
     limit: int | None = None,
@@ -79,6 +82,10 @@ def prepare(
         What the source is, such as "ptbxl" or "edf", where its content does not tell.
     jobs
         Processes to use. As many as there are processors, by default.
+    engine
+        Where the work is done: processes of this machine, or the workers of a Ray cluster.
+    ray_address
+        Where that cluster is; by default what RAY_ADDRESS says, or a new one on this machine.
     shard
         "2/8" prepares the second of eight shares, for `nerula merge`.
     dtype
@@ -92,14 +99,14 @@ def prepare(
     source_leads
         Names of the signals, in their order, of files that do not say.
     """
+    from nerula import engines
     from nerula.readers import open_source
     from nerula.readers.names import split_leads, split_names
     from nerula.readers.source import Hints
-    from nerula.workers import available
 
-    for name, number in (("jobs", jobs), ("limit", limit)):
-        if number is not None and number < 1:
-            raise UsageError(f"--{name} {number} is not a number above 0.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} is not a number above 0.")
+    chosen = engines.choose(engine, jobs, ray_address)
     named = split_names(source_leads)
     options = Options(
         leads=split_leads(leads),
@@ -111,7 +118,7 @@ def prepare(
         hints=(source_rate, source_unit, named),
     )
     opened = open_source(source, kind, Hints(source_rate, source_unit, named))
-    make_store(opened, store, options, available() if jobs is None else jobs)
+    make_store(opened, store, options, chosen)
     return 0
 
 
@@ -181,14 +188,23 @@ class Request:
 
 
 def make_store(
-    source: "Source", store: Path, options: Options, jobs: int = 1, *, quiet: bool = False
+    source: "Source",
+    store: Path,
+    options: Options,
+    engine: "Engine | None" = None,
+    *,
+    quiet: bool = False,
 ) -> None:
-    """Prepare an opened source, or continue to; print what came out, unless it should be quiet."""
-    from nerula import summary, workers, workplace
+    """Prepare an opened source, or continue to; print what came out, unless it should be quiet.
+
+    By default this process does all the work itself.
+    """
+    from nerula import summary, workplace
+    from nerula.engines import Local
     from nerula.store import Store
 
-    if jobs > 1:
-        workers.warm_up()
+    engine = engine or Local()
+    engine.warm_up()
     request = Request(source, options)
     if facts := workplace.finished(store):
         _refuse_other(store, request, facts)
@@ -196,8 +212,8 @@ def make_store(
         return
     found = request.entries
     with workplace.claimed(store) as place, _full_disk_explained(store):
-        contract = _contract(request, place, jobs)
-        _publish(_prepare_parts(request, contract, place, jobs), request, place)
+        contract = _contract(request, place, engine)
+        _publish(_prepare_parts(request, contract, place, engine), request, place)
     if not quiet:
         summary.show(Store.open(store), found)
 
@@ -223,7 +239,7 @@ def _differing(wanted: dict[str, Any], held: dict[str, Any]) -> str:
     )
 
 
-def _contract(request: Request, place: "Workplace", jobs: int) -> "Contract":
+def _contract(request: Request, place: "Workplace", engine: "Engine") -> "Contract":
     """Take the contract from the interrupted run, or make it from the options and the source."""
     from nerula.contract import Contract
 
@@ -235,7 +251,7 @@ def _contract(request: Request, place: "Workplace", jobs: int) -> "Contract":
                 "Use the same options to continue, or delete it.",
             )
         return Contract.from_json(plan["contract"])
-    leads, unit = _leads_and_unit(request, jobs)
+    leads, unit = _leads_and_unit(request, engine)
     counts = _COUNTS_PER_MILLIVOLT if unit == "mV" else _COUNTS_PER_OTHER_UNIT
     scale = 1 / counts if options.dtype == "int16" else 1.0
     contract = Contract(leads, options.rate, unit, options.dtype, scale, options.band)
@@ -243,11 +259,10 @@ def _contract(request: Request, place: "Workplace", jobs: int) -> "Contract":
     return contract
 
 
-def _leads_and_unit(request: Request, jobs: int) -> tuple[tuple[str, ...], str]:
+def _leads_and_unit(request: Request, engine: "Engine") -> tuple[tuple[str, ...], str]:
     """Ask the source, then its first readable file, and only then all of its files."""
     from nerula.chunks import first_readable, leads_of
     from nerula.readers.names import STANDARD
-    from nerula.workers import spread
 
     source, asked = request.source, request.options.leads
     if asked and source.leads and not set(asked) & set(source.leads):
@@ -259,21 +274,21 @@ def _leads_and_unit(request: Request, jobs: int) -> tuple[tuple[str, ...], str]:
     if leads := asked or source.leads:
         return leads, unit
     found: set[str] = set()
-    for _, seen in spread(partial(leads_of, source), request.chunks(), jobs):
+    for _, seen in engine.spread(partial(leads_of, source), request.chunks()):
         found |= seen
     known = [lead for lead in STANDARD if lead in found]
     return (*known, *sorted(found - set(known))), unit
 
 
 def _prepare_parts(
-    request: Request, contract: "Contract", place: "Workplace", jobs: int
+    request: Request, contract: "Contract", place: "Workplace", engine: "Engine"
 ) -> "Preparation":
     """Make the parts that are not there yet."""
-    from nerula.chunks import Preparation
+    from nerula.chunks import Afar, Preparation
     from nerula.summary import progress
-    from nerula.workers import spread
 
     preparation = Preparation(request.source, contract, place.folder)
+    work = Afar(preparation, place.sign()) if engine.remote else preparation
     with progress(request.entries) as advance:
 
         def to_do() -> "Iterator[Chunk]":
@@ -285,8 +300,10 @@ def _prepare_parts(
                 else:
                     yield chunk
 
-        with closing(spread(preparation, to_do(), jobs)) as results:
-            for chunk, _ in results:
+        with closing(engine.spread(work, to_do())) as results:
+            for chunk, part in results:
+                if isinstance(part, bytes):
+                    preparation.keep(chunk, part)
                 advance(len(chunk.entries))
     return preparation
 

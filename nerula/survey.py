@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Protocol
 from nerula import quality
 from nerula.chunks import Chunk, chunked
 from nerula.defects import CATALOGUE, Finding
+from nerula.engines import Engine, in_order
 from nerula.errors import NerulaError, UsageError, explain
 from nerula.readers import open_source
 from nerula.readers.source import Entry, Hints, Source
 from nerula.recording import Recording
 from nerula.store import INDEX, Store
-from nerula.workers import spread
 
 _ROWS = 4096
 
@@ -51,7 +51,7 @@ class Part(Protocol):
         """How many recordings there are."""
         ...
 
-    def seen(self, jobs: int, limit: int | None) -> Iterator[list[Seen]]:
+    def seen(self, engine: Engine, limit: int | None) -> Iterator[list[Seen]]:
         """Look at every recording; some at a time."""
         ...
 
@@ -80,7 +80,7 @@ class BrokenPart:
         """No recording."""
         return 0
 
-    def seen(self, jobs: int, limit: int | None) -> Iterator[list[Seen]]:  # noqa: ARG002
+    def seen(self, engine: Engine, limit: int | None) -> Iterator[list[Seen]]:  # noqa: ARG002
         """The reason."""
         yield [Seen("", self.path, (self.finding,))]
 
@@ -145,17 +145,14 @@ class SourcePart:
         """Count the entries, which reads no file."""
         return sum(1 for _ in islice(self.inspection.source.entries(), limit))
 
-    def seen(self, jobs: int, limit: int | None) -> Iterator[list[Seen]]:
+    def seen(self, engine: Engine, limit: int | None) -> Iterator[list[Seen]]:
         """Look at every recording, in the order of the source."""
         chunks = chunked(self.inspection.source, limit)
-        early: dict[int, list[Seen]] = {}
-        following = 0
-        for chunk, seen in spread(self.inspection, chunks, jobs):
-            early[chunk.number] = seen
-            while following in early:
-                yield early.pop(following)
-                following += 1
-        if not following:
+        empty = True
+        for _, seen in in_order(engine.spread(self.inspection, chunks)):
+            empty = False
+            yield seen
+        if empty:
             yield [nothing("source-empty", self.path, f"looked for {self.kind}")]
 
 
@@ -177,7 +174,7 @@ class StorePart:
             return 0
         return count if limit is None else min(count, limit)
 
-    def seen(self, jobs: int, limit: int | None) -> Iterator[list[Seen]]:  # noqa: ARG002
+    def seen(self, engine: Engine, limit: int | None) -> Iterator[list[Seen]]:  # noqa: ARG002
         """Compare every byte with the digests, then go through the rows."""
         try:
             store = Store.open(self.path)

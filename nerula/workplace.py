@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -56,6 +57,12 @@ class Workplace:
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
         """Remember what is being done, for a run that continues."""
         write_whole(self.folder / PLAN, json.dumps(plan, indent=2) + "\n")
+
+    def sign(self) -> str:
+        """Leave a file of a new name, by which other machines know the folder; return the name."""
+        name = f"here-{uuid4().hex}"
+        (self.folder / name).touch()
+        return name
 
     def publish(
         self,

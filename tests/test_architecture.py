@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "nerula"
 GROUND = {"defects", "errors", "recording"}
 NUMERIC = GROUND | {"readers", "sample", "signal", "einthoven", "faults"}
 NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer", "conform"}
-LEARNING = {"augment", "loss", "encoders", "method", "methods"}
+LEARNING = {"together", "augment", "loss", "encoders", "method", "methods"}
 
 # A room may import what it lists, and itself. A room is a module or a folder of the package.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -39,9 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conform": GROUND | {"contract", "quality", "signal"},
     "chunks": GROUND | {"conform", "contract", "files", "readers", "store", "writer"},
     "workers": GROUND,
+    "engines": GROUND | {"workers"},
     "workplace": GROUND | {"contract", "files", "store", "writer"},
     "summary": {"store", "workplace"},
-    "survey": GROUND | {"chunks", "quality", "readers", "store", "workers"},
+    "survey": GROUND | {"chunks", "quality", "readers", "store", "engines"},
     "verdict": {"defects", "leakage", "survey"},
     "plot": GROUND,
     "plane": set(),
@@ -49,11 +50,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "archive": GROUND | {"files"},
     "download": GROUND | {"__init__"},
     "publishers": set(),
-    "augment": set(),
-    "loss": set(),
-    "encoders": {"augment", "errors"},
+    "together": set(),
+    "augment": {"together"},
+    "loss": {"together"},
+    "encoders": {"augment", "errors", "together"},
     "method": set(),
-    "methods": {"errors", "augment", "loss", "encoders", "method"},
+    "methods": {"errors", "augment", "loss", "encoders", "method", "together"},
     "options": {"errors"},
     "ranks": set(),
     "machine": {"errors", "options", "workers"},
@@ -123,13 +125,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"signal"},
     "streaming": NUMERIC | {"model", "portable"},
     "cli": {"__init__", "errors", "defects", "methods"},
+    "__main__": {"cli"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
 VERBS |= {"report", "export", "search", "view", "stream"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
-TORCH_FREE |= {"chunks", "workers", "workplace", "summary", "survey", "verdict"}
+TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"across"}

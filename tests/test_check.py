@@ -19,6 +19,7 @@ from nerula import chunks
 from nerula.check import check
 from nerula.cli import main
 from nerula.defects import CATALOGUE
+from nerula.engines import Local
 from nerula.errors import UsageError
 from nerula.leakage import Ledger, Split, shared_subjects
 from nerula.prepare import Options, make_store
@@ -246,7 +247,7 @@ def test_the_table_fits_the_terminal(ward: Path, width: int) -> None:
 def judged(path: Path) -> Verdict:
     part = look(path, None, NO_HINTS, None)
     verdict = Verdict([part], Ledger(), Split(None))
-    for some in part.seen(1, None):
+    for some in part.seen(Local(), None):
         for seen in some:
             verdict.add(part, seen, seen.findings)
     return verdict

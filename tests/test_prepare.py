@@ -14,6 +14,7 @@ from nerula import chunks, sample, signal, workers
 from nerula.cli import main
 from nerula.conform import conform
 from nerula.contract import Contract
+from nerula.engines import Local
 from nerula.errors import DefectError, NerulaError, UsageError
 from nerula.merge import merge
 from nerula.prepare import Options, make_store, prepare
@@ -50,7 +51,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("jobs", [2, 8])
 def test_any_number_of_jobs_makes_the_same_store(once: Path, tmp_path: Path, jobs: int) -> None:
-    make_store(Ward(300, trouble_every=20), tmp_path / "store", BAND, jobs)
+    make_store(Ward(300, trouble_every=20), tmp_path / "store", BAND, Local(jobs))
     assert content(tmp_path / "store") == content(once)
 
 
@@ -59,7 +60,7 @@ def test_merged_shards_are_the_same_store(once: Path, tmp_path: Path, count: int
     shards = [tmp_path / f"shard-{number}" for number in range(1, count + 1)]
     for number, shard in enumerate(shards, 1):
         options = replace(BAND, shard=(number, count))
-        make_store(Ward(300, trouble_every=20), shard, options, jobs=2 if number == 1 else 1)
+        make_store(Ward(300, trouble_every=20), shard, options, Local(2 if number == 1 else 1))
     assert sum(len(Store.open(shard)) for shard in shards) == len(Store.open(once))
     assert merge(tmp_path / "merged", shards[::-1]) == 0
     assert content(tmp_path / "merged") == content(once)
@@ -173,7 +174,7 @@ def test_a_source_without_a_usable_recording_leaves_no_store(tmp_path: Path) -> 
 
 def test_a_process_that_dies_says_where_and_the_run_can_continue(tmp_path: Path) -> None:
     with pytest.raises(NerulaError, match=r"exit code 3 while it prepared bed/0096 to bed/0127"):
-        make_store(Deadly(200), tmp_path / "store", Options(), jobs=2)
+        make_store(Deadly(200), tmp_path / "store", Options(), Local(2))
     make_store(Ward(200), tmp_path / "store", Options())
     make_store(Ward(200), tmp_path / "fresh", Options())
     assert content(tmp_path / "store") == content(tmp_path / "fresh")
@@ -298,7 +299,7 @@ def test_merge_wants_every_shard_of_one_preparation_once(tmp_path: Path, once: P
 
 def test_without_leads_the_store_has_all_that_the_source_has(tmp_path: Path) -> None:
     make_store(Ward(60), tmp_path / "told", Options())
-    make_store(Ward(60, leads=None), tmp_path / "asked", Options(), jobs=2)
+    make_store(Ward(60, leads=None), tmp_path / "asked", Options(), Local(2))
     told, asked = Store.open(tmp_path / "told"), Store.open(tmp_path / "asked")
     assert told.contract.leads == asked.contract.leads == ("I", "II")
     assert told.digest == asked.digest

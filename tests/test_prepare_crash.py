@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from nerula import chunks, workers
+from nerula.engines import Local
 from nerula.errors import NerulaError
 from nerula.prepare import Options, make_store
 from nerula.store import INDEX, Store
@@ -45,7 +46,7 @@ def run(store: Path, jobs: int, before: Callable[[], object] | None = None) -> N
     if before:
         before()
     try:
-        make_store(WARD, store, OPTIONS, jobs)
+        make_store(WARD, store, OPTIONS, Local(jobs))
     except NerulaError as error:
         os._exit(EXIT_DISK_FULL if "disk" in str(error) else 1)
 

@@ -35,7 +35,7 @@ OVER = (*TINY, "fraction=0.2:0.8", "recon-weight=1.0:100:log", "views=masks|neig
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of the sample: every fold is in it."""
     folder = tmp_path_factory.mktemp("search") / "store"
-    make_store(open_source(Path("sample")), folder, Options(leads=("II",), limit=400), 1)
+    make_store(open_source(Path("sample")), folder, Options(leads=("II",), limit=400))
     return folder
 
 
