@@ -167,6 +167,9 @@ class _Work:
         request = self.request
         tasks = {task.name: self._store(task.family, task) for task in request.tasks}
         training = {row.name: self._training(row) for row in request.rows.values()}
+        request = self.request = request.on(
+            {name: store.contract.leads for name, store in training.items()}
+        )
         plan, asked = self._planned(tasks, training, seeds)
         terminal.show_checks(console, plan.checks, {})
         if dry:

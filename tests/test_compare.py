@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nerula.compare import compare
 from nerula.comparison import checks, joined, rows
 from nerula.comparison import work as working
 from nerula.comparison.plan import FAILED, FINISHED, WAITING, Plan
+from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.prepare import Options, make_store
 from nerula.store import Store
@@ -415,9 +417,42 @@ def test_everything_in_miniature(tmp_path: Path) -> None:
     made = cells(tmp_path)
     assert {cell["status"] for cell in made.values()} == {FINISHED}
     assert {cell["row"] for cell in made.values()} == {
-        name for name, row in rows.ROWS.items() if not row.without
+        name for name, row in rows.ROWS.items() if not (row.without or row.many)
     }
     seen = checks.recordings_seen(Plan.read(tmp_path))
     assert len(seen) == 8
     assert len(set(seen.values())) == 1
     assert verb.compare(out=tmp_path, show=True) == 0
+
+
+def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> None:
+    """On twelve leads: each row gets what it is for, and is asked what it can answer."""
+    leads, out = ("I", "II", "V2"), tmp_path / "compared"
+    every = sample.load()
+    with StoreWriter(
+        tmp_path / "store", Contract(leads, 100.0), {"source": {"kind": "ptbxl100"}}
+    ) as writer:
+        for entry in islice(every.entries(), 120):
+            one = every.read(entry)
+            x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
+            writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=leads))
+    small = (
+        "modal.width=16", "modal.depth=1", "modal.heads=2", "modal.decoder_width=16",
+        "modal.decoder_heads=2", "nerula.width=32", "nerula.heads=2", "nerula.decoder_width=32",
+    )  # fmt: skip
+    compare(
+        "nerula,modal", "sex,lead-alignment", out=out, data=(f"ptbxl={tmp_path / 'store'}",),
+        epochs=1, batch=16, threads=1, probes="logistic", settings=small,
+    )  # fmt: skip
+    plan = Plan.read(out)
+    options = {
+        cell.row: cell.inputs["options"] for cell in plan.cells.values() if cell.kind == "pretrain"
+    }
+    assert (options["nerula"]["leads"], options["modal"]["leads"]) == ("II", "")
+    asked = {
+        (cell.row, cell.inputs["task"]): cell.status
+        for cell in plan.cells.values()
+        if cell.kind == "probe"
+    }
+    assert set(asked.values()) == {"finished"}
+    assert set(asked) == {("nerula", "sex"), ("modal", "sex"), ("modal", "lead-alignment")}

@@ -62,6 +62,11 @@ class Request:
         ]
         return list(dict.fromkeys(names))
 
+    def on(self, leads: Mapping[str, Sequence[str]]) -> Self:
+        """With rows as they are trained on stores of these leads."""
+        made = {name: rows.of_one_lead(row, leads[name]) for name, row in self.rows.items()}
+        return replace(self, rows=made)
+
     def configured(self, settings: Sequence[str], *, large: bool) -> Self:
         """With what was set for methods and rows."""
         read = rows.read_settings(settings)
@@ -81,7 +86,7 @@ def of_tables(wanted: Sequence[Table], budget: Budget, label_epochs: int) -> Req
 
 def of_sample() -> Request:
     """Every row in miniature on a part of the sample, with few columns."""
-    names = [name for name, row in rows.ROWS.items() if not row.without]
+    names = [name for name, row in rows.ROWS.items() if not row.without and not row.many]
     columns = {
         "sex": (("svc", "accuracy"), ("logistic", "auroc")),
         "age": (("ridge", "mae"), ("ridge", "r2")),

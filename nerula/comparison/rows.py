@@ -27,6 +27,8 @@ class Row:
     """Whether another seed gives another model."""
     resnet: bool = False
     """Whether its encoder is a ResNet, of which there is a light and a large one."""
+    many: bool = False
+    """Whether it takes several leads; others are given one of a store that has more."""
     without: str = ""
     """A task: its data set is pretrained on too, without the recordings that it judges by."""
 
@@ -50,6 +52,16 @@ ROWS: dict[str, Row] = {
         Row(name="nerula", title="NERULA", method="nerula"),
         Row(name="nerula-challenge2017", title="NERULA, also on Challenge 2017",
             method="nerula", without="arrhythmia-paper"),
+        Row(name="w2v", title="W2V", method="w2v_cmsc_rlm", many=True,
+            arguments={"cmsc": False, "rlm": False}),
+        Row(name="cmsc-leads", title="CMSC, any leads' network", method="w2v_cmsc_rlm", many=True,
+            arguments={"w2v": False, "rlm": False}),
+        Row(name="w2v-cmsc", title="W2V + CMSC", method="w2v_cmsc_rlm", many=True,
+            arguments={"rlm": False}),
+        Row(name="w2v_cmsc_rlm", title="W2V + CMSC + RLM", method="w2v_cmsc_rlm", many=True),
+        Row(name="modal-unaligned", title="Twelve autoencoders, unaligned", method="modal",
+            many=True, arguments={"align_weight": 0.0}),
+        Row(name="modal", title="Modally reduced", method="modal", many=True),
         Row(name="random_init", title="NERULA's encoder, untrained", method="random_init",
             kind="control"),
         Row(name="random_init-resnet", title="ResNet, untrained", method="random_init",
@@ -90,6 +102,17 @@ def in_order(names: Sequence[str]) -> list[str]:
     return sorted(
         dict.fromkeys(names), key=lambda name: known.index(name) if name in ROWS else len(known)
     )
+
+
+def of_one_lead(row: Row, leads: Sequence[str]) -> Row:
+    """A row as it is trained on a store of these leads: methods of one lead get lead II of many.
+
+    `--set ROW.leads=I` chooses another.
+    """
+    if row.many or len(leads) == 1:
+        return row
+    lead = "II" if "II" in leads else leads[0]
+    return replace(row, arguments={"leads": lead, **row.arguments})
 
 
 def folder_of(name: str) -> str:
@@ -144,8 +167,8 @@ def _options(method: str) -> dict[str, Any]:
     from nerula.options import LOOP
 
     own = inspect.signature(methods.find(method)).parameters.values()
-    return {name: field.default for name, field in LOOP.items()} | {
-        one.name: one.default for one in own
+    return {one.name: one.default for one in own} | {
+        name: field.default for name, field in LOOP.items()
     }
 
 

@@ -106,6 +106,8 @@ class Table:
             same = [one for one in self.columns if _alike(one, column)]
             fits = task.view == "whole" and task.trained and not column.gap
             return fits and same[0] == column
+        if task.kind == "leads" and not row.many:
+            return False
         if row.without and find(row.without).family == task.family:
             return row.without == column.task
         return True
