@@ -29,6 +29,7 @@ from nerula import quality, sample, view
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import UsageError
+from nerula.model import Model
 from nerula.prepare import Options, make_store
 from nerula.probes import Examples, Question, fit
 from nerula.recording import Recording
@@ -55,8 +56,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def probe(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _probe(store, tmp_path_factory.mktemp("probe") / "sex.safetensors")
+def model() -> Model:
+    return nerula.load("nerula-small")
+
+
+@pytest.fixture(scope="module")
+def probe(model: Model, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _probe(model, store, tmp_path_factory.mktemp("probe") / "sex.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +72,7 @@ def live(store: Store, probe: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield served
 
 
-def _probe(store: Store, path: Path) -> Path:
-    model = nerula.load("nerula-small")
+def _probe(model: Model, store: Store, path: Path) -> Path:
     x = np.stack([store.read(i)[0][0] for i in range(60)])
     z = model.embed(x, store.contract.rate)
     male = (store.column("sex")[:60] == "male") * 1
@@ -301,14 +306,14 @@ def test_quality_is_what_check_says(live: Live, store: Store) -> None:
 
 
 def test_a_gap_is_filled_as_the_model_fills_it_and_judged_by_what_was_hidden(
-    live: Live, store: Store
+    live: Live, store: Store, model: Model
 ) -> None:
     said = live.json("/api/recordings/4/fill?gap=3.20-3.65&gap=7-7.3")["gaps"]
     assert [(one["start"], one["stop"]) for one in said] == [(3.2, 3.65), (7.0, 7.3)]
     x, _ = store.read(4)
     hidden = x[0].copy()
     hidden[320:365] = hidden[700:730] = np.nan
-    filled = nerula.load("nerula-small").impute(hidden, 100.0)
+    filled = model.impute(hidden, 100.0)
     for one, inside in zip(said, (slice(320, 365), slice(700, 730)), strict=True):
         assert np.allclose(one["values"], filled[inside], atol=1e-3)
         assert one["rmse"] == pytest.approx(
@@ -356,10 +361,9 @@ def test_gaps_that_cannot_be_meant_are_refused(live: Live, gap: str) -> None:
 
 
 def test_neighbours_and_probabilities_are_those_of_python(
-    live: Live, store: Store, probe: Path
+    live: Live, store: Store, model: Model, probe: Path
 ) -> None:
     live.finished()
-    model = nerula.load("nerula-small")
     said = live.json("/api/recordings/11/answers")
     x, _ = store.read(11)
     found = model.similar(x[0], 100.0, store, k=9)
