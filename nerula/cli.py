@@ -29,6 +29,7 @@ _VERBS = {
     "push": ("nerula.push:push", "Put a model on the Hugging Face hub, its cards with it."),
     "report": ("nerula.report:report", "One HTML file of results, curves, maps and ECGs."),
     "view": ("nerula.view:view", "A page on this machine: recordings, map, filled gaps, probes."),
+    "copy": ("nerula.copy:copy", "A finished store to or from an object store, verified."),
     "fetch": ("nerula.fetch:fetch", "Download a data set from its publisher, verified."),
 }
 

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "method": set(),
     "methods": {"errors", "augment", "loss", "encoders", "method", "together"},
     "options": {"errors"},
-    "ranks": set(),
+    "ranks": {"errors", "together"},
     "machine": {"errors", "options", "workers"},
     "cores": {"workers"},
     "batches": {"errors", "leads", "method", "options", "store"},
@@ -128,10 +128,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report", "export", "search", "view", "stream"}
+VERBS |= {"report", "export", "search", "view", "stream", "copy"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
-TORCH_FREE |= {"fetch", "archive", "download", "publishers"}
+TORCH_FREE |= {"copy", "fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
