@@ -10,30 +10,36 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from mmap import MADV_DONTNEED, MADV_NORMAL, MADV_RANDOM, mmap
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import nerula
 from benchmarks import Figure, Setting
 from nerula import sample
 from nerula.batches import Batches
+from nerula.chunks import Preparation, chunked
 from nerula.contract import Contract
+from nerula.embed import Embedding
 from nerula.machine import Machine
 from nerula.method import Batch
 from nerula.methods import build
 from nerula.options import Options
+from nerula.readers import open_source
 from nerula.recording import Recording
 from nerula.store import SIGNALS, VALIDITY, Store
+from nerula.survey import Inspection
 from nerula.writer import Rows, StoreWriter
 
 BATCH = 128
-RECORDINGS = 20_480
+RECORDINGS = 163_840
 
 
 def measure(setting: Setting) -> Iterator[Figure]:
-    """Gather and train on the bundled sample, repeated to 20,480 recordings of 10 s."""
+    """Gather and train on the bundled sample, repeated to 163,840 recordings of 10 s."""
     store = _repeated(setting.scratch / "store")
     machine = Machine.chosen(Options(threads=1))
     device = machine.enter()
@@ -41,8 +47,31 @@ def measure(setting: Setting) -> Iterator[Figure]:
     repeat = 10 if setting.quick else 30
     each = sum(store.facts["files"].values()) / len(store)
     yield Figure("store", "10 s of one lead at 100 Hz", each, "bytes", "all files of the store")
+    yield from _verbs(setting)
     yield from _gathering(store, batches, repeat)
     yield from _training(store, batches, machine, repeat // 3)
+
+
+def _verbs(setting: Setting) -> Iterator[Figure]:
+    """What a chunk costs a core in the three verbs that go to a cluster, in processor time."""
+    source = open_source(setting.data / "ptbxl") if setting.data else sample.load()
+    some = list(islice(chunked(source), 2))
+    model = nerula.load("nerula-small")
+    leads = source.leads or ("II",)
+    works = {
+        f"prepare, {len(leads)} leads": Preparation(
+            source, Contract(leads, 100.0), setting.scratch
+        ),
+        "prepare, lead II": Preparation(source, Contract(("II",), 100.0), setting.scratch),
+        f"check, {len(leads)} leads": Inspection(source, None),
+        "embed, lead II, nerula-small": Embedding(model, source, model.contract),
+    }
+    for name, work in works.items():
+        work(some[0])
+        begin = time.process_time()
+        work(some[1])
+        rate = len(some[1].entries) / (time.process_time() - begin)
+        yield Figure("one core", name, rate, "recordings/s", f"{source.kind}, processor time")
 
 
 def _repeated(path: Path) -> Store:
