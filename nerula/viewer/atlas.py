@@ -80,6 +80,7 @@ class Atlas:
         self._progress = Progress()
         self._map: Map | None = None
         self._neighbours: Neighbours | None = None
+        self._held = self._measured[:0], np.empty((0, 0), np.float32)
         self._lock, self._stop = Lock(), Event()
         self._thread: Thread | None = None
 
@@ -117,7 +118,12 @@ class Atlas:
             self._thread.join(timeout=30)
 
     def embedding(self, row: int) -> NDArray[np.float32]:
-        """(D,) of one recording, computed now."""
+        """(D,) of one recording: what is there already, or computed now."""
+        rows, held = self._held
+        place = int(np.searchsorted(rows, row))
+        if place < len(rows) and rows[place] == row:
+            known: NDArray[np.float32] = held[place]
+            return known
         z: NDArray[np.float32] = self._features.fresh(np.array([row]), None, _silent)[0]
         return z
 
@@ -137,6 +143,7 @@ class Atlas:
         rows, z = shown[:0], np.empty((0, 0), np.float32)
         for rows in self._stages(shown):
             z = self._embed(rows)
+            self._held = rows, z
             self._neighbours = Neighbours(self._store, z, rows)
             if len(rows) <= len(shown):
                 self._draw(rows, z)
