@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from mmap import MADV_DONTNEED, MADV_NORMAL, MADV_RANDOM, mmap
+from mmap import MADV_DONTNEED, MADV_NORMAL, MADV_RANDOM
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ def _gathering(store: Store, batches: Batches, repeat: int) -> Iterator[Figure]:
     """Batches of random recordings; with and without the system reading ahead."""
     group = f"gathering batches of {BATCH} windows"
     for name, advice in (("reading ahead", MADV_NORMAL), ("no reading ahead", MADV_RANDOM)):
-        _advise(store, advice)
+        store.advise(advice)
         before, taken = _read_from_disk(), []
         for step in range(repeat):
             evict(store)
@@ -99,7 +99,7 @@ def _gathering(store: Store, batches: Batches, repeat: int) -> Iterator[Figure]:
         seconds = statistics.median(taken)
         yield Figure(group, f"cold, {name}", BATCH / seconds, "windows/s")
         yield Figure(group, f"cold, {name}: read from the disk", read / 1000, "kB per window")
-    _advise(store, MADV_NORMAL)
+    store.advise(MADV_NORMAL)
     for step in range(repeat):
         batches.at(step)
     taken = [_timed(lambda step=step: batches.at(step)) for step in range(repeat)]  # type: ignore[misc]
@@ -135,18 +135,10 @@ def _training(store: Store, batches: Batches, machine: Machine, repeat: int) -> 
 
 def evict(store: Store) -> None:
     """Drop every page of the store from this process, then from the system's cache."""
-    _advise(store, MADV_DONTNEED)
+    store.advise(MADV_DONTNEED)
     for name in (SIGNALS, VALIDITY):
         with (store.path / name).open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _advise(store: Store, advice: int) -> None:
-    for array in store.raw[:2]:
-        held = array.base
-        while not isinstance(held, mmap):
-            held = held.base if isinstance(held, np.ndarray) else held.obj  # type: ignore[union-attr]
-        held.madvise(advice)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -4,6 +4,8 @@ So nothing about the order of the data has to be saved, and a run that is contin
 would have seen.
 """
 
+import mmap
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -182,11 +184,23 @@ def fits(store: Store, device: torch.device) -> bool:
     return bool(signals.nbytes + validity.nbytes < SHARE_OF_MEMORY * free)
 
 
+def fits_in_memory(store: Store) -> bool:
+    """Whether the system can hold the whole store in half of this machine's memory."""
+    signals, validity, _ = store.raw
+    if not hasattr(os, "sysconf"):
+        return True
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return signals.nbytes + validity.nbytes < memory / 2
+
+
 class FromStore:
     """Gathers on the CPU from the memory-mapped store, and sends the windows to the device."""
 
     def __init__(self, store: Store, device: torch.device) -> None:
         self._store, self._device = store, device
+        if not fits_in_memory(store) and (scattered := getattr(mmap, "MADV_RANDOM", None)):
+            # Else the system reads megabytes around every window, which are gone before their turn
+            store.advise(scattered)
 
     def __call__(
         self, index: NDArray[np.int64], start: NDArray[np.int64], length: int

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,6 +101,15 @@ class Store:
     def raw(self) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.int64]]:
         """The mapped counts and validity bits, and the sample at which each block begins."""
         return self._signals, self._validity, self._offset
+
+    def advise(self, advice: int) -> None:
+        """Tell the system how the maps will be read, by one of the constants of `mmap`."""
+        for array in (self._signals, self._validity):
+            held: Any = array
+            while isinstance(held, np.ndarray):
+                held = held.base
+            if isinstance(held, mmap):
+                held.madvise(advice)
 
     def read(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Recording `i`: x (leads, time) in the contract's unit, and its validity."""

@@ -6,6 +6,7 @@ of the machine; mapped pages are the system's, which takes them back when it nee
 on the address space would forbid the map itself; one on resident memory is not enforced by Linux.)
 """
 
+import mmap
 import os
 import re
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nerula import sample
+from nerula.batches import FromStore
 from nerula.contract import Contract
 from nerula.recording import Recording
 from nerula.store import Store
@@ -41,6 +44,28 @@ def lengthened(path: Path, times: int) -> Path:
         for _ in range(times // len(batch)):
             store.append(batch)
     return path
+
+
+@pytest.mark.parametrize(("memory", "advice"), [(1 << 40, []), (1 << 20, [mmap.MADV_RANDOM])])
+def test_a_larger_store_is_not_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, advice: list[int]
+) -> None:
+    store = Store.open(lengthened(tmp_path / "store", 8))
+    given: list[int] = []
+    monkeypatch.setattr(Store, "advise", lambda _, what: given.append(what))
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": memory // 4096, "SC_PAGE_SIZE": 4096}.get)
+    FromStore(store, torch.device("cpu"))
+    assert given == advice
+
+
+def test_advice_reaches_the_maps_and_changes_nothing(tmp_path: Path) -> None:
+    store = Store.open(lengthened(tmp_path / "store", 8))
+    before, _ = store.read(3)
+    with pytest.raises(OSError):
+        store.advise(-1)  # the system's own refusal
+    for advice in (mmap.MADV_RANDOM, mmap.MADV_DONTNEED):
+        store.advise(advice)
+        assert np.array_equal(store.read(3)[0], before)
 
 
 @pytest.mark.slow
