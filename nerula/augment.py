@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerula.together import drawn, uniform
+
 
 def patch_masks(
     batch: int,
@@ -37,8 +39,12 @@ def patch_masks(
     least = min(patches[0], most)
     if least < 1:
         return torch.full((batch, time), ones > 0, device=device)
-    number = torch.randint(least, most + 1, (batch, 1), generator=generator, device=device)
-    inside = torch.rand(batch, 1, generator=generator, device=device) < ones / time
+    number = drawn(
+        (batch, 1),
+        generator,
+        lambda whole: whole.long().random_(least, most + 1, generator=generator),
+    )
+    inside = uniform((batch, 1), generator) < ones / time
     outer = ~(inside & (number > 1))
     run = torch.arange(most, device=device)
     used = run < number
@@ -57,8 +63,8 @@ def patch_masks(
 
 def _broken_stick(used: Tensor, total: Tensor, generator: torch.Generator) -> Tensor:
     """Break each row's `total` into random whole parts >= 0, one for every place in `used`."""
-    uniform = torch.rand(used.shape, generator=generator, device=used.device)
-    cuts = (torch.log1p(-uniform) * used).cumsum(1)  # exponentials, but for the sign
+    chance = uniform(used.shape, generator)
+    cuts = (torch.log1p(-chance) * used).cumsum(1)  # exponentials, but for the sign
     edges = (cuts / cuts[:, -1:].clamp(max=-1e-9) * total).long()
     edges[:, -1:] = total
     return torch.diff(edges, dim=1, prepend=torch.zeros_like(total))
@@ -83,8 +89,8 @@ def noise(x: Tensor, valid: Tensor, generator: torch.Generator, level: float = 0
     seen = torch.where(valid, x, 0.0)
     mean = seen.sum((1, 2), keepdim=True) / count
     size = torch.where(valid, x - mean, 0.0).square().sum((1, 2), keepdim=True).div(count).sqrt()
-    amount = level * torch.rand(len(x), 1, 1, generator=generator, device=x.device)
-    white = torch.empty_like(x).normal_(generator=generator)
+    amount = level * uniform((len(x), 1, 1), generator)
+    white = drawn(x.shape, generator, lambda whole: whole.normal_(generator=generator))
     return x + amount * size * white
 
 
@@ -92,7 +98,7 @@ def crop(
     x: Tensor, valid: Tensor, generator: torch.Generator, least: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Cut out a random stretch of at least `least` of the length, and stretch it to the whole."""
-    share, place = torch.rand(2, len(x), 1, generator=generator, device=x.device)
+    share, place = uniform((2 * len(x), 1), generator, views=2).chunk(2)
     share = least + (1 - least) * share
     steps = torch.linspace(0, 1, x.shape[-1], device=x.device)
     return _resampled(x, valid, place * (1 - share) + share * steps)
@@ -103,9 +109,7 @@ def time_warp(
 ) -> tuple[Tensor, Tensor]:
     """Let time run up to `strength` faster or slower, changing smoothly; the ends stay."""
     time = x.shape[-1]
-    speed = 1 + strength * (
-        2 * torch.rand(len(x), 1, knots + 2, generator=generator, device=x.device) - 1
-    )
+    speed = 1 + strength * (2 * uniform((len(x), 1, knots + 2), generator) - 1)
     smooth = F.interpolate(speed, size=max(1, time - 1), mode="linear", align_corners=True)
     run = F.pad(smooth.squeeze(1).cumsum(1), (1, 0))[:, :time]
     return _resampled(x, valid, run / run[:, -1:].clamp(min=1e-6))
@@ -120,7 +124,7 @@ def augment(x: Tensor, valid: Tensor, generator: torch.Generator) -> tuple[Tenso
 
 
 def _by_chance(x: Tensor, generator: torch.Generator, chance: float) -> Tensor:
-    return torch.rand(len(x), 1, 1, generator=generator, device=x.device) < chance
+    return uniform((len(x), 1, 1), generator) < chance
 
 
 def _resampled(x: Tensor, valid: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +138,9 @@ def _resampled(x: Tensor, valid: Tensor, position: Tensor) -> tuple[Tensor, Tens
     return read, valid.gather(-1, left) & valid.gather(-1, right)
 
 
-def spans(valid: Tensor, generator: torch.Generator, *, probability: float, length: int) -> Tensor:
+def spans(
+    valid: Tensor, generator: torch.Generator, *, probability: float, length: int, views: int = 1
+) -> Tensor:
     """Draw masks (B, T) of runs of `length`, which may overlap, where `valid` (B, T).
 
     As many runs as would hide `probability` of the places if none overlapped, the fraction of a
@@ -143,17 +149,19 @@ def spans(valid: Tensor, generator: torch.Generator, *, probability: float, leng
     batch, time = valid.shape
     length = min(length, time)
     places = time - length + 1
-    noise = torch.rand(batch, places + 1, generator=generator, device=valid.device)
+    noise = uniform((batch, places + 1), generator, views=views)
     count = (probability * time / length + noise[:, :1]).floor()
     begins = noise[:, 1:].argsort(1).argsort(1) < count
     hidden = F.max_pool1d(F.pad(begins.float(), (length - 1, length - 1)).unsqueeze(1), length, 1)
     return (hidden.squeeze(1) > 0) & valid
 
 
-def fewer_leads(valid: Tensor, generator: torch.Generator, chance: float) -> Tensor:
+def fewer_leads(
+    valid: Tensor, generator: torch.Generator, chance: float, *, views: int = 1
+) -> Tensor:
     """Hide each lead of (B, L, T) by chance, never the last one that holds a sample."""
     held = valid.any(-1)
-    noise = torch.rand(held.shape, generator=generator, device=valid.device)
+    noise = uniform(held.shape, generator, views=views)
     most = noise.masked_fill(~held, -1.0).argmax(1, keepdim=True)
     kept = (noise >= chance).scatter(1, most, True)
     return valid & kept.unsqueeze(-1)

@@ -1,10 +1,10 @@
 """Losses, and the two numbers that show a collapse. All of them compute in float32."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
+
+from nerula.together import gathered, per_rank, place
 
 
 def negative_cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -15,13 +15,20 @@ def negative_cosine(a: Tensor, b: Tensor) -> Tensor:
 def huber(predicted: Tensor, truth: Tensor, where: Tensor, delta: float = 1.0) -> Tensor:
     """Huber loss (NERULA, equation 8), averaged over the samples in `where`."""
     loss = F.huber_loss(predicted.float(), truth.float(), reduction="none", delta=delta)
-    return (loss * where).sum() / where.sum().clamp(min=1)
+    return (loss * where).sum() / per_rank(where)
 
 
 def masked_mse(predicted: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """Mean squared error over the samples in `where`."""
     loss = (predicted.float() - truth.float()).square()
-    return (loss * where).sum() / where.sum().clamp(min=1)
+    return (loss * where).sum() / per_rank(where)
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean of rows (B, C) of all ranks, each weighted by its class."""
+    total = weights[labels].sum()
+    share = total / gathered(total.view(1)).mean()
+    return share * F.cross_entropy(outputs.float(), labels, weights)
 
 
 def spread(z: Tensor) -> Tensor:
@@ -54,7 +61,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.5) -> Tensor:
     """
     a, b = _unit(first), _unit(second)
     keys = torch.cat([gathered(a), gathered(b)])
-    anchor = torch.arange(len(a), device=a.device) + _rank() * len(a)
+    anchor = torch.arange(len(a), device=a.device) + place()[0] * len(a)
     half = len(keys) // 2
     own = torch.cat([anchor, anchor + half])
     logits = _scores(torch.cat([a, b]), keys, temperature)
@@ -71,11 +78,11 @@ def info_nce(first: Tensor, second: Tensor, subject: Tensor, temperature: float 
     """
     a, b = _unit(first), _unit(second)
     subjects = gathered(subject.unsqueeze(1)).squeeze(1)
-    row = torch.arange(len(a), device=a.device) + _rank() * len(a)
+    row = torch.arange(len(a), device=a.device) + place()[0] * len(a)
     column = torch.arange(len(subjects), device=a.device)
     same = (subject.unsqueeze(1) == subjects) & (subject.unsqueeze(1) >= 0)
     same |= row.unsqueeze(1) == column
-    pairs = _per_rank(same)
+    pairs = per_rank(same)
     there = _scores(a, gathered(b), temperature).log_softmax(1)
     back = _scores(b, gathered(a), temperature).log_softmax(1)
     return -((there + back) * same).sum() / (2 * pairs)
@@ -101,7 +108,7 @@ def frame_contrast(
     other = label.unsqueeze(1).expand(-1, label.shape[1], -1).gather(2, negatives)
     drawn = score.gather(2, negatives).masked_fill(other == label.unsqueeze(2), -torch.inf)
     each = torch.logsumexp(torch.cat([own.unsqueeze(2), drawn], dim=2), dim=2) - own
-    return (each * where).sum() / _per_rank(where)
+    return (each * where).sum() / per_rank(where)
 
 
 def diversity(shares: Tensor, where: Tensor) -> Tensor:
@@ -111,7 +118,7 @@ def diversity(shares: Tensor, where: Tensor) -> Tensor:
     `where` (...), of all ranks, has a perplexity for each book: 1 - sum of those / all entries.
     """
     total = (shares.float() * where[..., None, None]).flatten(0, -3).sum(0)
-    mean = gathered(total.unsqueeze(0)).mean(0) / _per_rank(where)
+    mean = gathered(total.unsqueeze(0)).mean(0) / per_rank(where)
     used = torch.exp(-torch.xlogy(mean, mean).sum(-1)).sum()
     return 1 - used / mean.numel()
 
@@ -119,7 +126,7 @@ def diversity(shares: Tensor, where: Tensor) -> Tensor:
 def mean_square(values: Tensor, where: Tensor) -> Tensor:
     """Mean of the squares of the values (..., D) in `where` (...), as of all ranks together."""
     squares = values.float().square().mean(-1)
-    return (squares * where).sum() / _per_rank(where)
+    return (squares * where).sum() / per_rank(where)
 
 
 def aligned(own: Tensor, there: Tensor, tokens: Tensor, known: Tensor, margin: float) -> Tensor:
@@ -152,23 +159,6 @@ def over_leads(own: Tensor, leads: int) -> Tensor:
     return ranks * mine + (gathered(own.detach()).sum() / leads - ranks * mine.detach())
 
 
-def gathered(x: Tensor) -> Tensor:
-    """The rows of all ranks, in their order; gradients find their way back to each."""
-    if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return x
-    rows: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
-    return rows
-
-
-def _per_rank(where: Tensor) -> Tensor:
-    """How many there are, as a mean over the ranks: at least 1.
-
-    A rank's sum divided by it, averaged over the ranks, is the mean over all of them: a rank that
-    has more counts for more.
-    """
-    return gathered(where.sum().view(1)).float().mean().clamp(min=1)
-
-
 def _unit(z: Tensor) -> Tensor:
     return F.normalize(z.float(), dim=-1, eps=1e-6)
 
@@ -176,29 +166,3 @@ def _unit(z: Tensor) -> Tensor:
 def _scores(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
     with torch.autocast(anchors.device.type, enabled=False):
         return anchors @ keys.T / temperature
-
-
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-class _Gather(torch.autograd.Function):
-    """Gather rows over the ranks; backward adds up what all ranks say about each row.
-
-    The loop averages gradients over the ranks, so each rank's mean loss over its own anchors has
-    the gradient of one process with all rows.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.rows = len(x)
-        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        whole = grads[0].contiguous()
-        distributed.all_reduce(whole)
-        first = distributed.get_rank() * ctx.rows
-        return whole[first : first + ctx.rows]

@@ -32,7 +32,8 @@ class Batch:
     subject: Tensor
     """(B,) int64; equal numbers are the same subject, -1 is unknown."""
     generator: torch.Generator
-    """On the batch's device, seeded by (seed, step, rank): the only source of randomness."""
+    """On the batch's device, seeded by (seed, step): the only source of randomness. It is the same
+    on all ranks, of which `nerula.together.drawn` gives each its own rows."""
     labels: Tensor | None = None
 
 

@@ -101,7 +101,9 @@ def pretrain(
                 _farewell(record, store)
                 return 0
             command = _command(method, store, run, preset, options)
-            record.note(command=command, nerula=__version__, machine=machine.facts())
+            _say_new_number(record, ranks.world)
+            facts = {"command": command, "nerula": __version__, "machine": machine.facts()}
+            record.note(**facts, ranks=ranks.world)
             if not batches.steps:  # a control, or --epochs 0: the model as it was built
                 record.note(steps=0, seconds=0.0)
             elif not _finished(record, work, batches.steps):
@@ -140,6 +142,19 @@ def _kept_machine(run: Path) -> Machine | None:
         return Machine(**read_json(run / CONFIG)["machine"])
     except (KeyError, TypeError):
         raise UsageError(f"{run} is not the folder of a run.", "Name a new one.") from None
+
+
+def _say_new_number(record: Run, ranks: int) -> None:
+    """Say what changes where a run is continued by another number of processes."""
+    before, step = record.state.get("ranks", ranks), record.state.get("step", 0)
+    if before != ranks and step:
+        Console(highlight=False).print(
+            f"{before} processes trained until step {step}, from here on {ranks}. Batches, masks "
+            "and losses stay those of the whole batch; sums are taken in another order, so the "
+            "weights differ in their last digits from an undisturbed run's, and dropout draws "
+            "other numbers.",
+            soft_wrap=True,
+        )
 
 
 def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:

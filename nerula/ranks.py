@@ -1,7 +1,7 @@
 """Ranks: the processes that train one model together. One process is the ordinary case.
 
-Started by torchrun, each process takes its share of every batch; gradients are averaged in one
-message, which also agrees on whether somebody was told to stop.
+Started by torchrun, each process takes its share of every batch; losses and gradients are averaged
+in one message, which also agrees on whether somebody was told to stop.
 """
 
 import os
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
+
+from nerula.errors import UsageError
+from nerula.together import gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,26 @@ class Ranks:
         if self.world > 1:
             distributed.barrier()
 
-    def average(self, gradients: Iterable[Tensor], stop: bool) -> bool:
-        """Average gradients in place over the ranks; return whether any rank wants to stop."""
+    def agree(self, step: int, device: torch.device) -> None:
+        """Refuse to go on where not all continue from the same checkpoint."""
+        steps = gathered(torch.tensor([step], device=device)).tolist()
+        if len(set(steps)) > 1:
+            raise UsageError(
+                f"The processes see checkpoints of different steps: {steps}.",
+                "Put the run's folder on a file system that all machines share.",
+            )
+
+    def average(self, tensors: Iterable[Tensor], stop: bool) -> bool:
+        """Average losses and gradients in place; return whether any rank wants to stop."""
         if self.world == 1:
             return stop
-        gradients = list(gradients)
-        flag = torch.tensor([float(stop)], device=gradients[0].device)
-        flat = torch.cat([flag, *(gradient.reshape(-1).float() for gradient in gradients)])
+        tensors = list(tensors)
+        flag = torch.tensor([float(stop)], device=tensors[0].device)
+        flat = torch.cat([flag, *(tensor.reshape(-1).float() for tensor in tensors)])
         distributed.all_reduce(flat)
         flat /= self.world
         position = 1
-        for gradient in gradients:
-            gradient.copy_(flat[position : position + gradient.numel()].view_as(gradient))
-            position += gradient.numel()
+        for tensor in tensors:
+            tensor.copy_(flat[position : position + tensor.numel()].view_as(tensor))
+            position += tensor.numel()
         return bool(flat[0] > 0)

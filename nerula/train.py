@@ -1,9 +1,10 @@
 """The one loop, for every method. Read it from top to bottom.
 
 What a step does depends on the seed, the step and the weights alone: the order of the data and
-the random numbers of a step are derived from (seed, step, rank), the learning rate from the step,
-and no clock decides anything that the weights see. So weights and optimiser are all that a
-checkpoint has to hold, and a run that was killed ends with the weights of one that was not.
+the random numbers of a step are derived from (seed, step), the learning rate from the step, and no
+clock decides anything that the weights see. So weights and optimiser are all that a checkpoint has
+to hold, and a run that was killed ends with the weights of one that was not. Only what torch draws
+by itself (dropout) is derived from (seed, step, rank).
 """
 
 import math
@@ -58,6 +59,7 @@ def train(
     device, steps = batches.device, batches.steps
     optimiser = _optimiser(method, options)
     step = _restore(folder, method, optimiser) if folder else 0
+    ranks.agree(step, device)
     journal = Journal(run, batches, step, show)
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     forward = torch.compile(method) if options.compile else method
@@ -71,9 +73,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["pace"]
 
-            seed = _seed(options.seed, step, ranks.rank)
-            torch.manual_seed(seed)
-            generator.manual_seed(seed)
+            torch.manual_seed(_seed(options.seed, step, ranks.rank))
+            generator.manual_seed(_seed(options.seed, step, 0))  # the same on all ranks
             x, valid, subject, labels = batches.at(step)
             batch = Batch(x, valid, subject, generator, labels)
 
@@ -82,7 +83,8 @@ def train(
             optimiser.zero_grad()
             parts["loss"].backward()
             gradients = [one.grad for one in parameters if one.grad is not None]
-            if ranks.average(gradients, bool(told)):
+            measured = [part.detach() for part in parts.values()]
+            if ranks.average([*measured, *gradients], bool(told)):
                 told.append(signal.SIGTERM)
             norm = nn.utils.clip_grad_norm_(parameters, options.clip or math.inf)
             optimiser.step()

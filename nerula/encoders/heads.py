@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from nerula.encoders import Encoder, Tokens
 from nerula.encoders.pool import POOLINGS, pool
+from nerula.together import BatchNorm
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """A head of two layers with batch normalisation between (Grill et al. 2020)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden, bias=False),
-        nn.BatchNorm1d(hidden),
+        BatchNorm(hidden),
         nn.ReLU(),
         nn.Linear(hidden, outputs),
     )

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nerula.together import drawn
+
 
 class Quantised(NamedTuple):
     """What a quantiser made of (..., inputs)."""
@@ -34,11 +36,18 @@ class Quantiser(nn.Module):
         nn.init.normal_(self.choice.weight)
         nn.init.zeros_(self.choice.bias)
 
-    def forward(self, x: Tensor, temperature: float, generator: torch.Generator) -> Quantised:
-        """Choose with Gumbel noise at this temperature."""
+    def forward(
+        self, x: Tensor, temperature: float, generator: torch.Generator, *, views: int = 1
+    ) -> Quantised:
+        """Choose with Gumbel noise at this temperature, for so many views of a batch."""
         with torch.autocast(x.device.type, enabled=False):
             score = self.choice(x.float()).unflatten(-1, (self.groups, self.entries))
-            waiting = torch.empty_like(score).exponential_(generator=generator)
+            waiting = drawn(
+                score.shape,
+                generator,
+                lambda whole: whole.exponential_(generator=generator),
+                views=views,
+            )
             soft = torch.softmax((score - waiting.log()) / temperature, dim=-1)
             codes = soft.argmax(-1)
             hard = torch.zeros_like(soft).scatter_(-1, codes.unsqueeze(-1), 1.0)

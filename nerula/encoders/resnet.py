@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from nerula.encoders import Encoder, Tokens
 from nerula.encoders.local import Convolution
+from nerula.together import BatchNorm
 
 
 class PositionNorm(nn.LayerNorm):
@@ -20,7 +21,7 @@ class PositionNorm(nn.LayerNorm):
         super().__init__(channels, bias=False)
 
 
-class BatchNorm(nn.BatchNorm1d):
+class PlaceBatchNorm(BatchNorm):
     """Batch normalisation of (B, T, C), as in the original."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(x.flatten(0, 1)).view_as(x)
 
 
-NORMS: dict[str, type[nn.Module]] = {"position": PositionNorm, "batch": BatchNorm}
+NORMS: dict[str, type[nn.Module]] = {"position": PositionNorm, "batch": PlaceBatchNorm}
 
 
 class Bottleneck(nn.Module):

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from nerula.encoders.masked_autoencoder import EVERY, Decoders, Encoders, Leads
 from nerula.encoders.scale import Scaled, scale
 from nerula.errors import UsageError
-from nerula.loss import aligned, effective_rank, gathered, over_leads, spread
+from nerula.loss import aligned, effective_rank, over_leads, spread
 from nerula.method import Batch, Method, Needs
 from nerula.methods.timae import chosen
+from nerula.together import gathered
 
 LONGEST = 256
 """Patches that meet in one attention; a longer signal is taken in pieces."""

@@ -23,8 +23,7 @@ class Simclr(Method):
     averaged over both directions of all pairs. With several ranks the negatives come from all of
     them. The views are those of the BYOL baseline: crop, time warp, flips over both axes, noise.
 
-    Differs from the paper: AdamW instead of LARS, batches as large as the loop's; BatchNorm
-    statistics are each rank's own.
+    Differs from the paper: AdamW instead of LARS, batches as large as the loop's.
 
     Arguments
     ---------

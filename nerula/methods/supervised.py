@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerula.errors import UsageError
+from nerula.loss import cross_entropy
 from nerula.method import Batch, Method, Needs
 from nerula.methods.random_init import RandomInit
+from nerula.together import BatchNorm
 
 KINDS = ("classes", "multilabel", "regression")
 
@@ -56,7 +58,7 @@ class Predictor(Method):
         self.body = body.requires_grad_(False) if frozen else body
         self.standardise: nn.Module = nn.Identity()
         if standardised:
-            self.standardise = nn.BatchNorm1d(width, affine=False)
+            self.standardise = BatchNorm(width, affine=False)
         self.head = nn.Linear(width, outputs)
         self.register_buffer("weights", torch.tensor(weights or [1.0] * outputs))
         self.register_buffer("mean", torch.tensor(mean or [0.0] * outputs))
@@ -68,7 +70,7 @@ class Predictor(Method):
             raise TypeError("a supervised method needs labels")
         outputs = self._outputs(batch.x[:, 0], batch.valid[:, 0])
         if self.kind == "classes":
-            return {"loss": F.cross_entropy(outputs, batch.labels, self.weights)}
+            return {"loss": cross_entropy(outputs, batch.labels, self.weights)}
         labels = batch.labels.float().view_as(outputs)
         if self.kind == "multilabel":
             return {"loss": F.binary_cross_entropy_with_logits(outputs, labels)}

@@ -13,6 +13,7 @@ from nerula.encoders.transformer import TransformerBlock, sinusoids
 from nerula.errors import UsageError
 from nerula.loss import effective_rank, masked_mse, spread
 from nerula.method import Batch, Method, Needs
+from nerula.together import uniform
 
 LONGEST = 1024
 """Points that meet in one attention; a longer signal is taken in pieces of this length."""
@@ -83,7 +84,7 @@ class Timae(Method):
         x, valid = batch.x[:, 0], batch.valid[:, 0]
         scaled = scale(x, valid, self.normalise, self.unit)
         seen = valid.any(1)
-        noise = torch.rand(seen.shape, generator=batch.generator, device=x.device)
+        noise = uniform(seen.shape, batch.generator)
         kept, restore = chosen(noise.masked_fill(~seen, 2.0), 1 - self.fraction)
         points = self._points(scaled.x, scaled.visible)
         visible = points.gather(1, kept.unsqueeze(-1).expand(-1, -1, points.shape[-1]))

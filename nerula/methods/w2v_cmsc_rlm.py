@@ -15,7 +15,9 @@ from nerula.encoders.wav2vec import NORMS, Wav2Vec
 from nerula.errors import UsageError
 from nerula.loss import diversity, effective_rank, frame_contrast, info_nce, mean_square, spread
 from nerula.method import Batch, Method, Needs
+from nerula.together import gathered, uniform
 
+SEGMENTS = 2
 LONGEST = 1024
 """Tokens that meet in one attention; a longer signal is taken in pieces."""
 CHOICES = {"norm": NORMS, "pooling": tuple(POOLINGS), "normalise": SCALINGS}
@@ -135,7 +137,7 @@ class W2vCmscRlm(Method):
                 raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(CHOICES[name])}.")
         if not (w2v or cmsc):
             raise UsageError("Without w2v and without cmsc there is no objective.")
-        self.needs = Needs(leads=leads, segments=2)
+        self.needs = Needs(leads=leads, segments=SEGMENTS)
         self.cmsc, self.rlm, self.lead_chance = cmsc, rlm, lead_chance
         self.any_leads = rlm
         self.temperature, self.hot, self.cold, self.cooling = temperature, hot, cold, cooling
@@ -164,7 +166,7 @@ class W2vCmscRlm(Method):
         """Compute the parts that are switched on, from one pass through the network."""
         x, valid = (torch.cat([one[:, 0], one[:, 1]]) for one in (batch.x, batch.valid))
         if self.rlm:
-            valid = fewer_leads(valid, batch.generator, self.lead_chance)
+            valid = fewer_leads(valid, batch.generator, self.lead_chance, views=SEGMENTS)
         scaled = scale(x, valid, self.normalise, self.unit)
         values, there = self.encoder.front(scaled.x, scaled.visible)
         features = self.encoder.norm(values)
@@ -242,7 +244,7 @@ class Local(nn.Module):
 
     def masked(self, there: Tensor, generator: torch.Generator) -> Tensor:
         """Which frames (B, T') to hide."""
-        return spans(there, generator, probability=self.hidden, length=self.span)
+        return spans(there, generator, probability=self.hidden, length=self.span, views=SEGMENTS)
 
     def forward(
         self,
@@ -254,16 +256,16 @@ class Local(nn.Module):
     ) -> Frames:
         """Gather the hidden frames, quantise their features, draw negatives."""
         count = masked.sum(1)
-        most = max(1, int(count.max()))
+        most = max(1, int(gathered(count).max()))  # as long on all ranks
         place = masked.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
         where = masked.gather(1, place)
         context, features = (
             one.gather(1, place.unsqueeze(-1).expand(-1, -1, one.shape[-1]))
             for one in (context, features)
         )
-        quantised = self.quantiser(features, heat, generator)
+        quantised = self.quantiser(features, heat, generator, views=SEGMENTS)
         target = self.from_codes(quantised.values)
-        negatives = others(count, most, self.negatives, generator)
+        negatives = others(count, most, self.negatives, generator, views=SEGMENTS)
         return Frames(self.from_context(context), target, quantised, negatives, where)
 
     def contrast(self, found: Frames, temperature: float) -> Tensor:
@@ -282,14 +284,16 @@ class Local(nn.Module):
         )
 
 
-def others(count: Tensor, most: int, drawn: int, generator: torch.Generator) -> Tensor:
+def others(
+    count: Tensor, most: int, drawn: int, generator: torch.Generator, *, views: int = 1
+) -> Tensor:
     """Draw for each of `most` places in a row `drawn` others (B, most, drawn) below its `count`.
 
     Uniformly, with replacement. Where there is no other, a place is its own.
     """
     shape = (len(count), most, drawn)
-    uniform = torch.rand(shape, generator=generator, device=count.device)
+    chance = uniform(shape, generator, views=views)
     left = (count - 1).clamp(min=0)[:, None, None]
-    other = torch.minimum((uniform * left).long(), (left - 1).clamp(min=0))
+    other = torch.minimum((chance * left).long(), (left - 1).clamp(min=0))
     own = torch.arange(most, device=count.device)[None, :, None]
     return torch.where(left > 0, other + (other >= own), own)
