@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint bench fuzz clean
+.PHONY: install demo test lint bench fuzz torture clean
 
 install: $(READY)
 
@@ -30,6 +30,9 @@ bench: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m pytest tests/test_fuzz.py --mutants 100000 -n 2
+
+torture: $(READY)
+	$(BIN)/python -m tools.torture
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
