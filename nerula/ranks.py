@@ -30,7 +30,16 @@ class Ranks:
         world = int(os.environ.get("WORLD_SIZE", "1"))
         if world == 1:
             return cls()
-        distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+        from torch.distributed.distributed_c10d import PrefixStore  # not in every torch
+        from torch.distributed.rendezvous import rendezvous
+
+        store, rank, world = next(rendezvous("env://"))
+        if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+            # torchrun keeps its store when it restarts: addresses of the dead must not be found
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = PrefixStore(f"attempt {attempt}", store)
+        backend = "nccl" if device == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
         return cls(distributed.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
     def leave(self) -> None:

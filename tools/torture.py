@@ -254,7 +254,7 @@ def terms(victim: Victim, times: int) -> Row:
     row, run = Row("SIGTERM", how="at a random moment"), victim.new()
     while row.times < times:
         child = victim.start(run)
-        time.sleep(victim.chance.uniform(0, victim.seconds))
+        time.sleep(victim.chance.uniform(0, 0.6 * victim.seconds))
         os.kill(child, signal.SIGTERM)
         code = ended(child)
         row.times += code in (STOPPED, -signal.SIGTERM)  # before the loop listens it just ends
