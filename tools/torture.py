@@ -172,7 +172,9 @@ def kills(victim: Victim, times: int) -> Row:
         if ended_within(victim.start(run), moment) is None:
             row.times += 1
             row.unreadable += unreadable(run)
+            victim.seconds *= 1.05  # so that a machine too busy for one step in it gets there too
         else:
+            victim.seconds *= 0.7  # too late
             victim.judge(run, row)
             run = victim.new()
     victim.judge(run, row)
@@ -254,12 +256,13 @@ def terms(victim: Victim, times: int) -> Row:
     row, run = Row("SIGTERM", how="at a random moment"), victim.new()
     while row.times < times:
         child = victim.start(run)
-        time.sleep(victim.chance.uniform(0, 0.6 * victim.seconds))
+        time.sleep(victim.chance.uniform(0, victim.seconds))
         os.kill(child, signal.SIGTERM)
         code = ended(child)
         row.times += code in (STOPPED, -signal.SIGTERM)  # before the loop listens it just ends
         row.unreadable += unreadable(run)
         if code == 0:
+            victim.seconds *= 0.7
             victim.judge(run, row)
             run = victim.new()
     victim.judge(run, row)
