@@ -104,9 +104,12 @@ def test_sizes_of_terabytes_take_no_memory(verb: Verb, tmp_path: Path) -> None:
     with (folder / "hole.npy").open("wb") as file:
         file.write(files.npy("<f4", f"(1, {10**13})"))
         file.truncate(1 << 20)
-    with zipfile.ZipFile(
-        folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1
-    ) as archive, archive.open("signal.npy", "w") as member:
+    with (
+        zipfile.ZipFile(
+            folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+        ) as archive,
+        archive.open("signal.npy", "w") as member,
+    ):
         member.write(files.npy("<f4", f"({1 << 28},)"))
         for _ in range(64):
             member.write(bytes(1 << 24))
