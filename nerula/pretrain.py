@@ -159,7 +159,9 @@ def _say_new_number(record: Run, ranks: int) -> None:
 
 def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:
     """Train, and write down how it went; False where somebody stopped it."""
-    record.note(status="training", problem=None, steps=steps)
+    # A kill between the last checkpoint and its note leaves no seconds behind.
+    seconds = record.state.get("seconds", 0.0)
+    record.note(status="training", problem=None, steps=steps, seconds=seconds)
     console = Console()
     try:
         with Display(console, steps, record.state.get("step", 0)) as display:

@@ -70,7 +70,10 @@ def test_the_same_commands_give_the_same_bits(tmp_path: Path) -> None:
         first, second = (numbers(json.loads(path.read_text())) for path in (one, other))
         assert first == second, one.name
     metrics = [
-        [numbers(json.loads(line)) for line in (folder / "run/metrics.jsonl").open()]
+        [
+            numbers(json.loads(line))
+            for line in (folder / "run/metrics.jsonl").read_text().splitlines()
+        ]
         for folder in folders
     ]
     assert metrics[0] == metrics[1]
