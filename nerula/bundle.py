@@ -27,6 +27,7 @@ from nerula.errors import NerulaError, UsageError
 from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.model import Model
+from nerula.options import frozen
 from nerula.recording import Recording
 from nerula.run import (
     MODEL,
@@ -190,7 +191,7 @@ def _kind(
         )
     # What an older Nerula did not know has its default; the fingerprint tells if that is wrong.
     arguments = {name: one.default for name, one in known.items()}
-    arguments |= {name: _frozen(value) for name, value in config.arguments.items()}
+    arguments |= {name: frozen(value) for name, value in config.arguments.items()}
     for name, value in arguments.items():
         numbers = list(islice(_numbers(value), MOST + 1))
         if len(numbers) > MOST or any(abs(one) > LARGEST for one in numbers):
@@ -250,7 +251,3 @@ def _recognise(folder: Path, model: Model, config: Config) -> None:
             f"(relative difference {apart:.2g}): what computes it here is not what trained it.",
             f"It was written by Nerula {config.nerula}; this is {__version__}.",
         )
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

@@ -140,7 +140,7 @@ def _numbers(_: Any, tokens: Sequence[Any], *, nested: bool) -> Any:
     if not _fits(found, nested=nested):
         shape = "lists of numbers with commas, as in [32,2],[64,2]"
         raise ValueError(f"write {shape if nested else 'numbers with commas, as in 15,30'}")
-    return _frozen(found)
+    return frozen(found)
 
 
 def _fits(value: Any, *, nested: bool) -> bool:
@@ -150,8 +150,21 @@ def _fits(value: Any, *, nested: bool) -> bool:
     return all(_fits(x, nested=False) if nested else isinstance(x, int | float) for x in value)
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+def read_value(text: str) -> Any:
+    """A number, a word, true, false, or a tuple of numbers, from how one writes it."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for attempt in (text, f"[{text}]"):
+        try:
+            return frozen(json.loads(attempt))
+        except ValueError:
+            continue
+    return text
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples, throughout: what JSON makes of a method's arguments."""
+    return tuple(frozen(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 def described(kind: type) -> dict[str, str]:

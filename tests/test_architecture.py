@@ -74,7 +74,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": NUMERIC
     | {"cores", "given", "leads", "method", "run", "schema", "similar", "windowed"},
     "bundle": NUMERIC
-    | {"__init__", "cards", "hub", "method", "methods", "model", "run", "schema"},
+    | {"__init__", "cards", "hub", "method", "methods", "model", "options", "run"}
+    | {"schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
     "finetune": {"batches", "contract", "errors", "leads", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
@@ -116,7 +117,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": GROUND
     | {"__init__", "features", "leads", "plane", "portable", "quality", "readers", "signal"}
     | {"similar", "store"},
-    "searching": {"errors", "guards", "method", "model", "plot", "store", "tasks", "windowed"},
+    "searching": {"errors", "guards", "method", "model", "options", "plot", "store", "tasks"}
+    | {"windowed"},
     "search": GROUND
     | {"bundle", "method", "methods", "options", "pretrain", "searching", "store"}
     | {"files"},

@@ -1,12 +1,12 @@
 """Rows: what is compared. A row is a method with arguments, under a name that tables use."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nerula.errors import UsageError
+from nerula.options import LOOP, read_value
 
 RESNET_50 = (64, 128, 256, 512)
 """Channels of its four stages (times 4); the light ResNet has 64 in each."""
@@ -132,7 +132,7 @@ def read_settings(written: Sequence[str]) -> Settings:
         whose, has_name, option = left.rpartition(".")
         if not (is_set and has_name and whose and option):
             raise UsageError(f"--set {one} is not understood.", "Write --set nerula.ema=0.")
-        found.append((whose, option.replace("-", "_"), _value(value)))
+        found.append((whose, option.replace("-", "_"), read_value(value)))
     return found
 
 
@@ -164,7 +164,6 @@ def _options(method: str) -> dict[str, Any]:
     import inspect
 
     from nerula import methods
-    from nerula.options import LOOP
 
     own = inspect.signature(methods.find(method)).parameters.values()
     return {one.name: one.default for one in own} | {
@@ -176,7 +175,7 @@ def _fitting(option: str, value: Any, default: Any) -> Any:
     """A value in the shape of the default: 3 may stand for (3,), and (9, 1) for ((9, 1),)."""
     if isinstance(default, tuple):
         value = value if isinstance(value, tuple) else (value,)
-        nested = isinstance(default[0], tuple)
+        nested = bool(default) and isinstance(default[0], tuple)
         value = (value,) if nested and not isinstance(value[0], tuple) else value
     kinds = (bool, str, tuple)  # a number is whatever is none of these
     if default is not None and [isinstance(value, k) for k in kinds] != [
@@ -184,19 +183,3 @@ def _fitting(option: str, value: Any, default: Any) -> Any:
     ]:
         raise UsageError(f"--set {option}: {value!r} is not like its default, {default!r}.")
     return value
-
-
-def _value(text: str) -> Any:
-    """A number, a word, true, false, or a tuple of numbers."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for attempt in (text, f"[{text}]"):
-        try:
-            return _frozen(json.loads(attempt))
-        except ValueError:
-            continue
-    return text
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

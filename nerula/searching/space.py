@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nerula.errors import UsageError
+from nerula.options import frozen, read_value
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -75,11 +76,11 @@ class OneOf:
         """How it is written, if it is one of them; a fixed value stands for any other."""
         if len(self.choices) == 1:
             return json.dumps(self.choices[0])
-        return json.dumps(value) if _frozen(value) in self.choices else None
+        return json.dumps(value) if frozen(value) in self.choices else None
 
     def value(self, stored: Any) -> Any:
         """What was written."""
-        return _frozen(json.loads(stored))
+        return frozen(json.loads(stored))
 
 
 Space = Mapping[str, Range]
@@ -126,7 +127,7 @@ def read(written: str) -> tuple[str, Range]:
         return name.replace("-", "_"), Between(low, high, bool(found[3]))
     if ":" in value:
         raise _unclear(written)
-    choices = tuple(_choice(part) for part in value.split("|"))
+    choices = tuple(read_value(part) for part in value.split("|"))
     return name.replace("-", "_"), OneOf(choices)
 
 
@@ -135,20 +136,6 @@ def _number(written: str, text: str) -> float:
         return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
     except ValueError:
         raise _unclear(written) from None
-
-
-def _choice(text: str) -> Any:
-    """A number, a word, true, false, or numbers with commas between."""
-    for attempt in (text, f"[{text}]"):
-        try:
-            return _frozen(json.loads(attempt))
-        except ValueError:
-            continue
-    return text
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 def said(value: Any) -> str:
