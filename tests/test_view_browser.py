@@ -77,6 +77,12 @@ def opened(browser: Any, live: Live) -> Iterator[Opened]:
     assert trouble == []
 
 
+def drawn(page: Any, name: str) -> None:
+    """Wait until a recording is named and on the paper: then keys and mouse mean it."""
+    page.wait_for_selector(f"#name:text-is('{name}')")
+    page.wait_for_selector(f"#ecg[aria-label*='{name}, ']")
+
+
 def drag(page: Any, start: float, stop: float, **at: float) -> None:
     """Drag over the paper from one second to another."""
     page.locator("#ecg").scroll_into_view_if_needed()
@@ -111,6 +117,11 @@ def colours(page: Any, of: str) -> dict[tuple[int, ...], int]:
 def blue(page: Any) -> int:
     """Pixels in the colour of what is filled."""
     return colours(page, "#ecg").get((0, 0x72, 0xB2), 0)
+
+
+def inked(page: Any) -> int:
+    """Pixels as dark as the trace."""
+    return sum(n for (r, g, b), n in colours(page, "#ecg").items() if r + g + b < 200)
 
 
 def overflowing(page: Any) -> list[str]:
@@ -285,7 +296,7 @@ def test_a_record_is_dropped_onto_the_page(opened: Opened, tmp_path: Path) -> No
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 300, "data": data})
         if kind == "dragOver":
             page.wait_for_selector("#veil", state="visible")
-    page.wait_for_selector("#name:text-is('rec')")
+    drawn(page, "rec")
     page.wait_for_selector("#veil", state="hidden")
     assert page.locator("#owned button").count() == 1
     assert "250 Hz" in page.inner_text("#facts")
@@ -310,14 +321,15 @@ def test_ten_minutes_are_walked_through(opened: Opened, tmp_path: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.click("#pick")
     chooser.value.set_files(tmp_path / "long.npy")
-    page.wait_for_selector("#name:text-is('long')")
+    drawn(page, "long")
     assert "10.0 min" in page.inner_text("#facts")
     page.focus("#ecg")
     page.keyboard.press("End")
     page.wait_for_selector("#ecg[aria-label$='600.0 of 10.0 min']")
-    page.wait_for_timeout(500)
-    dark = sum(n for (r, g, b), n in colours(page, "#ecg").items() if r + g + b < 200)
-    assert dark > 500  # the last seconds were fetched and drawn
+    give_up = time.monotonic() + PATIENCE / 1000
+    while inked(page) <= 500:  # the last seconds are fetched and drawn
+        assert time.monotonic() < give_up
+        page.wait_for_timeout(50)
     for _ in range(25):
         page.keyboard.press("-")
     page.wait_for_selector("#scale:has-text('Time is compressed')")

@@ -5,7 +5,7 @@ import { Paper } from "./paper.js";
 import { Plane } from "./plane.js";
 
 const PAGE = 50, NEAR_SECONDS = 5, WAIT = 700;
-const state = { about: null, start: 0, total: 0, listed: [], owned: [], item: null, version: 0, asked: 0 };
+const state = { about: null, start: 0, total: 0, listed: [], owned: [], item: null, version: 0, opened: 0, asked: 0 };
 const say = (error) => { if (error.name !== "AbortError") { console.info(error); notice(error instanceof Refusal ? error.message : String(error)); } };
 const notice = (text) => { const box = $("empty"); box.textContent = text; box.hidden = !text; };
 
@@ -86,9 +86,11 @@ const paper = new Paper($("ecg"), $("whole"), {
   cleared: () => clear(),
 });
 const open = async (key) => {
+  const turn = ++state.opened; // of two that were asked for, the later one stays, whichever answers first
   notice("");
   try {
     const item = await json(`recordings/${key}`);
+    if (turn !== state.opened) return;
     state.item = item;
     history.replaceState(null, "", `#${key}`);
     $("name").textContent = short(item.name);
