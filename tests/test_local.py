@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from nerula.encoders.attention import (
     window_bias,
 )
 from nerula.encoders.local import Convolution, LocalDecoder, LocalEncoder
-from nerula.encoders.pool import pool
+from nerula.encoders.pool import POOLINGS, directions, pool
 from nerula.encoders.resnet import ResNet
 
 SMALL = {"stem": ((8, 2), (16, 2)), "blocks": ((5, 1), (9, 2), (3, 1)), "width": 16, "heads": 2}
@@ -238,7 +239,7 @@ def test_pieces_join_to_the_whole(name: str) -> None:
     assert torch.equal(torch.cat([piece.valid for piece in pieces], 1), whole.valid)
     joined = torch.cat([piece.values for piece in pieces], 1)
     assert torch.allclose(joined, whole.values, atol=1e-5)
-    for kind in ("mean", "stats"):
+    for kind in POOLINGS:
         assert torch.allclose(pool(pieces, kind), pool([whole], kind), atol=1e-5)
 
 
@@ -288,8 +289,14 @@ def test_pooling_is_over_what_is_valid() -> None:
         kept = tokens.values[row, tokens.valid[row]]
         expected = torch.cat([kept.mean(0), kept.std(0, correction=0), kept.amax(0)])
         assert torch.allclose(pool([tokens], "stats")[row], expected, atol=1e-4)
+        along = kept.detach().double().numpy() @ directions(16, kept.device).double().numpy()
+        among = np.cov(along.T, bias=True)[np.triu_indices(16)]
+        moments = pool([tokens], "moments")[row].detach()
+        assert torch.equal(moments[: len(expected)], pool([tokens], "stats")[row])
+        assert np.allclose(moments[len(expected) :], among, atol=1e-5)
+        assert np.abs(among).max() > 0.1
         assert torch.allclose(pool([tokens], "mean")[row], kept.mean(0), atol=1e-6)
-    assert (pool([tokens], "stats")[2] == 0).all()
+    assert (pool([tokens], "moments")[2] == 0).all()
     assert (pool([tokens], "mean")[2] == 0).all()
 
 
@@ -303,3 +310,10 @@ def test_the_decoder_gives_a_signal_of_the_length_asked_for(time: int) -> None:
     assert rebuilt.shape == x.shape
     rebuilt.square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("width", [7, 32, 100, 128, 1024])
+def test_directions_are_orthonormal(width: int) -> None:
+    across = directions(width, torch.device("cpu"))
+    assert across.shape == (width, min(32, width))
+    assert torch.allclose(across.T @ across, torch.eye(across.shape[1]), atol=1e-5)

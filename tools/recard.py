@@ -2,8 +2,9 @@
 
 STORE is the very store that it was trained on, by its digest; from it comes who was learned from,
 which models of before do not say. The tensors, what they are called and how they are used stay as
-they are: only provenance, the digest of each tensor and the cards change. RESULTS are documents of
-`nerula probe --out`, or folders of them.
+they are: only provenance, the digest of each tensor and the cards change; with `--pooling` also
+how tokens are read out, which no weight depends on. RESULTS are documents of `nerula probe --out`,
+or folders of them.
 """
 
 import argparse
@@ -31,9 +32,13 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("store", type=Path)
     parser.add_argument("results", type=Path, nargs="*")
+    parser.add_argument("--pooling", help="how the embedding is read out")
     words = parser.parse_args()
     folder, store = bundle.WEIGHTS / words.name, Store.open(words.store)
     config = Config.read(folder)
+    if words.pooling:
+        _read_out(folder, config, words.pooling)
+        config = Config.read(folder)
     data = config.training["data"]
     if store.digest != data["store"]:
         raise SystemExit(f"{words.store} is not what {words.name} was trained on.")
@@ -52,9 +57,19 @@ def main() -> int:
     bundle.load(words.name)
     made = ROOT / "results" / f"{words.name}.json"
     known = json.loads(made.read_text(encoding="utf-8")) | {"training": training}
+    known |= {"arguments": config.arguments}
     write_whole(made, json.dumps(known, indent=1) + "\n")
     print(f"{folder}: {len(rows):,} recordings, {len(found)} results")
     return 0
+
+
+def _read_out(folder: Path, config: Config, pooling: str) -> None:
+    """The same tensors with another pooling of their tokens."""
+    arguments = config.arguments | {"pooling": pooling}
+    bundle.save(
+        folder, bundle.load(folder).method, name=config.method, arguments=arguments,
+        contract=config.contract, window=config.window, training=config.training, half=True,
+    )  # fmt: skip
 
 
 def _trained_on(store: Store, config: Config) -> np.ndarray:

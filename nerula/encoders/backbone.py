@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nerula.encoders import PIECE, Encoder, Tokens
 from nerula.encoders.local import LocalEncoder
-from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.pool import POOLINGS, pool, pooled_size
 from nerula.encoders.resnet import NORMS, ResNet
 from nerula.encoders.scale import SCALINGS, inputs, scale
 from nerula.errors import UsageError
@@ -52,7 +52,7 @@ class Backbone(Encoder):
             self.encoder = ResNet(leads=inputs(leads, normalise), widths=widths, norm=norm)
         self.width, self.stride = self.encoder.width, self.encoder.stride
         self.context, self.grid = self.encoder.context, self.encoder.grid
-        self.dimensions = self.width * POOLINGS[pooling]
+        self.dimensions = pooled_size(self.width, pooling)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode (B, L, T) in mV in one piece."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nerula.encoders import Encoder, Tokens
-from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.pool import learnt, pool, pooled_size
 from nerula.together import BatchNorm
 
 
@@ -26,8 +26,8 @@ class PooledProjection(nn.Module):
 
     def __init__(self, width: int, pooling: str, hidden: int, outputs: int) -> None:
         super().__init__()
-        self.pooling = pooling
-        self.head = mlp(width * POOLINGS[pooling], hidden, outputs)
+        self.pooling = learnt(pooling)
+        self.head = mlp(pooled_size(width, self.pooling), hidden, outputs)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Project to (B, outputs)."""

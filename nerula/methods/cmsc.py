@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nerula.encoders.backbone import Backbone
-from nerula.encoders.pool import pool
+from nerula.encoders.pool import learnt, pool
 from nerula.loss import effective_rank, info_nce, spread
 from nerula.method import Batch, Method, Needs
 
@@ -33,7 +33,7 @@ class Cmsc(Method):
     encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -72,7 +72,7 @@ class Cmsc(Method):
         """Compute symmetric InfoNCE between the segments."""
         x = torch.cat([batch.x[:, 0], batch.x[:, 1]])
         valid = torch.cat([batch.valid[:, 0], batch.valid[:, 1]])
-        z = pool([self.encoder(x, valid)], self.encoder.pooling)
+        z = pool([self.encoder(x, valid)], learnt(self.encoder.pooling))
         first, second = z[: len(batch.x)], z[len(batch.x) :]
         loss = info_nce(first, second, batch.subject, self.temperature)
         return {"loss": loss, "spread": spread(z), "rank": effective_rank(z)}

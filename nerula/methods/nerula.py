@@ -11,7 +11,7 @@ from nerula.augment import augment, patch_masks
 from nerula.encoders import PIECE, Encoder, Tokens, overlapping
 from nerula.encoders.heads import PooledProjection, Target, VectorProjection, mlp
 from nerula.encoders.local import LocalDecoder, LocalEncoder
-from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.pool import POOLINGS, learnt, pool
 from nerula.encoders.resnet import ResNet
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.errors import UsageError
@@ -22,7 +22,7 @@ CHOICES = {
     "views": ("masks", "augmentation", "neighbours"),
     "encoder": ("local", "resnet"),
     "alignment": ("pooled", "vector", "direct"),
-    "pooling": tuple(POOLINGS),
+    "pooling": POOLINGS,
     "normalise": SCALINGS,
 }
 
@@ -80,7 +80,7 @@ class Nerula(Method):
     recon_weight: weight of L_recon.
     both_views: rebuild the signal from both views; the paper, from one.
     huber_delta: where the Huber loss turns from squares to distances, in the encoder's units.
-    pooling: of the tokens: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
     encoder: `local`, masked convolutions and windowed attention, or `resnet`.
@@ -133,7 +133,7 @@ class Nerula(Method):
         recon_weight: float = 10.0,
         both_views: bool = False,
         huber_delta: float = 1.0,
-        pooling: str = "stats",
+        pooling: str = "moments",
         normalise: str = "scale",
         unit: float = 0.2,
         leads: int = 1,
@@ -207,7 +207,7 @@ class Nerula(Method):
         tokens = self._encode(self.encoder, scaled)
         with torch.no_grad():
             first = Tokens(*(part[: len(batch.x)] for part in tokens))
-            watched = pool([first], self.pooling)
+            watched = pool([first], learnt(self.pooling))
         parts = {"spread": spread(watched), "rank": effective_rank(watched)}
         loss = tokens.values.new_zeros((), dtype=torch.float32)
         if self.align_weight:
@@ -276,7 +276,7 @@ class Nerula(Method):
     def _align(self, tokens: Tokens, scaled: Scaled) -> Tensor:
         """The non-contrastive pathway: each view against the other's target."""
         if self.projection is None:
-            first, second = pool([tokens], self.pooling).chunk(2)
+            first, second = pool([tokens], learnt(self.pooling)).chunk(2)
             return negative_cosine(first, second)
         online = self.projection(tokens)
         aim = online.detach()

@@ -21,7 +21,7 @@ class RandomInit(Control):
     encoder: `local`, NERULA's, or `resnet` (He's 3-4-6-3 bottlenecks).
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `position` or `batch`.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

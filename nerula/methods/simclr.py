@@ -33,7 +33,7 @@ class Simclr(Method):
     encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -116,7 +116,7 @@ class Supervised(Predictor):
     encoder: `resnet` or `local`, NERULA's.
     widths: of the ResNet's four stages.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

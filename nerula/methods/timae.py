@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nerula.encoders import Tokens
-from nerula.encoders.pool import pool
+from nerula.encoders.pool import learnt, pool
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.encoders.transformer import TransformerBlock, sinusoids
 from nerula.errors import UsageError
@@ -42,7 +42,7 @@ class Timae(Method):
     heads: of the attention.
     decoder_width: of the decoder's tokens.
     decoder_depth: blocks of the decoder.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -93,7 +93,7 @@ class Timae(Method):
         rebuilt = self._decode(self._restored(latents, there, restore))
         masked = torch.ones_like(seen).scatter(1, kept, False).unsqueeze(1) & valid
         loss = masked_mse(rebuilt, torch.where(valid, scaled.into(x), 0.0), masked)
-        z = pool([Tokens(latents.detach(), there)], self.pooling)
+        z = pool([Tokens(latents.detach(), there)], learnt(self.pooling))
         return {"loss": loss, "spread": spread(z), "rank": effective_rank(z)}
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from nerula.together import gathered, uniform
 SEGMENTS = 2
 LONGEST = 1024
 """Tokens that meet in one attention; a longer signal is taken in pieces."""
-CHOICES = {"norm": NORMS, "pooling": tuple(POOLINGS), "normalise": SCALINGS}
+CHOICES = {"norm": NORMS, "pooling": POOLINGS, "normalise": SCALINGS}
 
 
 class W2vCmscRlm(Method):
@@ -73,7 +73,7 @@ class W2vCmscRlm(Method):
     kernel_groups: parts of that convolution.
     post: normalise after each sum, as the released code does, not before.
     dropout: in the transformer, from torch's own random numbers.
-    pooling: `mean`, or `stats`: mean, standard deviation and maximum.
+    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -4,10 +4,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from nerula.encoders.attention import NEVER, block_length
 from nerula.encoders.local import Convolution
+from nerula.encoders.pool import directions
 from nerula.onnx.graph import Graph, Value
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -203,16 +205,16 @@ def _turned(g: Graph, pairs: Value, heads: int, size: int, reach: int) -> Value:
 # --- pooling -------------------------------------------------------------------------------------
 
 
-def pooled(g: Graph, values: Value, seen: Value, kind: str) -> Value:
-    """`nerula.encoders.pool` of tokens (B, T', D) and `seen` (B, T', 1)."""
+def pooled(g: Graph, values: Value, seen: Value, kind: str, width: int) -> Value:
+    """`nerula.encoders.pool` of tokens (B, T', width) and `seen` (B, T', 1)."""
     count = g.sum(seen, 1)
     least = g.op("Max", count, g.constant(1.0))
-    visible = g.op("Mul", values, seen)
-    mean = g.op("Div", g.sum(visible, 1), least)
+    mean = g.op("Div", g.sum(g.op("Mul", values, seen), 1), least)
     if kind == "mean":
         return _flat(g, mean)
-    squares = g.op("Div", g.sum(g.op("Mul", visible, visible), 1), least)
-    spread = g.op("Max", g.op("Sub", squares, g.op("Mul", mean, mean)), g.constant(1e-8))
+    apart = g.op("Mul", g.op("Sub", values, mean), seen)
+    squares = g.op("Div", g.sum(g.op("Mul", apart, apart), 1), least)
+    spread = g.op("Max", squares, g.constant(1e-8))
     there = g.op("Greater", seen, g.constant(0.5))
     masked = g.op("Where", there, values, g.constant(LOWEST))
     peak = g.op("ReduceMax", masked, axes=[1], keepdims=1)
@@ -223,7 +225,20 @@ def pooled(g: Graph, values: Value, seen: Value, kind: str) -> Value:
         g.op("Where", any_seen, g.op("Sqrt", spread), zero),
         g.op("Where", any_seen, peak, zero),
     ]
+    if kind == "moments":
+        parts.append(g.op("Div", _products(g, apart, width), least))
     return _flat(g, g.op("Concat", *parts, axis=2))
+
+
+def _products(g: Graph, apart: Value, width: int) -> Value:
+    """Sums of products along the directions (B, 1, K (K + 1) / 2)."""
+    across = directions(width, torch.device("cpu"))
+    along = g.op("MatMul", apart, g.constant(across[None]))  # three axes: never in 8 bits
+    products = g.op("MatMul", g.op("Transpose", along, perm=[0, 2, 1]), along)
+    row, column = np.triu_indices(across.shape[1])
+    flat = g.shape(products, 0, 1, -1)
+    chosen: Value = g.op("Gather", flat, g.whole(*(row * across.shape[1] + column)), axis=2)
+    return chosen
 
 
 def _flat(g: Graph, x: Value) -> Value:

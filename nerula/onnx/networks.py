@@ -54,7 +54,7 @@ def embedding(g: Graph, method: Method, signal: Value) -> Value:
     tokens = ENCODERS[type(encoder)](
         g, encoder, scaled(g, measured(g, signal), holder.normalise, holder.unit)
     )
-    return pooled(g, *tokens, holder.pooling)
+    return pooled(g, *tokens, holder.pooling, encoder.width)
 
 
 def _unknown(method: Method) -> UsageError:
