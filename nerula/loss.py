@@ -146,6 +146,34 @@ def aligned(own: Tensor, there: Tensor, tokens: Tensor, known: Tensor, margin: f
     return loss.sum((0, 1, 3)) / counted.sum((0, 1, 3)).clamp(min=1)
 
 
+def told_apart(
+    own: Tensor,
+    there: Tensor,
+    tokens: Tensor,
+    known: Tensor,
+    *,
+    subject: Tensor,
+    temperature: float,
+) -> Tensor:
+    """InfoNCE between the tokens of leads: one value per own lead (G,).
+
+    As in `aligned`, but each of `own` has to find its recording among those of all other subjects
+    of the batch, in every lead by itself. The first place, which speaks for the whole recording,
+    counts as much as all others together.
+    """
+    with torch.autocast(own.device.type, enabled=False):
+        scores = torch.einsum("gbsd,lcsd->gsblc", _unit(own), _unit(tokens)) / temperature
+    stranger = (subject[:, None] != subject) | (subject < 0)
+    among = stranger | torch.eye(len(subject), dtype=torch.bool, device=subject.device)
+    asked = known.permute(2, 0, 1)[:, None] & among[:, None]  # (S, B, L, C)
+    scores = scores.masked_fill(~asked, -torch.inf)
+    right = scores.diagonal(dim1=2, dim2=4).transpose(2, 3)
+    counted = known.permute(2, 1, 0) & there.permute(0, 2, 1).unsqueeze(3)  # (G, S, B, L)
+    loss = torch.where(counted, scores.logsumexp(4) - right, 0.0).sum((2, 3))
+    each = loss / counted.sum((2, 3)).clamp(min=1)
+    return (each[:, 0] + each[:, 1:].mean(1)) / 2
+
+
 def over_leads(own: Tensor, leads: int) -> Tensor:
     """The mean over all `leads` of a loss of which this rank knows those of its `own` leads (G,).
 

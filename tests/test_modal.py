@@ -18,7 +18,7 @@ from nerula import sample
 from nerula.contract import Contract
 from nerula.encoders.masked_autoencoder import Blocks, Linears, Norms
 from nerula.errors import UsageError
-from nerula.loss import aligned
+from nerula.loss import aligned, told_apart
 from nerula.method import Batch
 from nerula.methods import build
 from nerula.methods.modal import Modal
@@ -79,6 +79,38 @@ def test_alignment_is_a_triplet_loss_over_leads(seed: int, rows: int, slots: int
         assert found[a].item() == pytest.approx(np.mean(each) if each else 0, rel=1e-4, abs=1e-6)
 
 
+@given(seed=st.integers(0, 1000), rows=st.integers(2, 4), slots=st.integers(2, 3))
+@settings(deadline=None, max_examples=25)
+def test_in_a_batch_a_token_finds_its_recording_in_every_lead(
+    seed: int, rows: int, slots: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    z, s = rng.normal(size=(2, 3, rows, slots, 5)).astype(np.float32)
+    there, known = rng.random((2, 3, rows, slots)) < 0.8
+    subject = rng.integers(-1, 3, rows)
+    given = map(torch.tensor, (z, there, s, known))
+    found = told_apart(*given, subject=torch.tensor(subject), temperature=0.1)
+
+    def among(b: int, lead: int, t: int) -> list[int]:
+        others = [c for c in range(rows) if subject[c] != subject[b] or subject[c] < 0 or c == b]
+        return [c for c in others if known[lead, c, t]]
+
+    def likeness(a: int, b: int, t: int, lead: int, c: int) -> float:
+        return 10 * cosine(z[a, b, t], s[lead, c, t])
+
+    for a in range(3):
+        places = []
+        for t in range(slots):
+            each = [
+                np.log(sum(np.exp(likeness(a, b, t, lead, c)) for c in among(b, lead, t)))
+                - likeness(a, b, t, lead, b)
+                for lead in range(3) for b in range(rows) if there[a, b, t] and known[lead, b, t]
+            ]  # fmt: skip
+            places.append(np.mean(each) if each else 0.0)
+        expected = (places[0] + np.mean(places[1:])) / 2
+        assert found[a].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("crossed", [0.0, 0.7])
 def test_the_curricula(progress: float, crossed: float) -> None:
@@ -92,9 +124,10 @@ def test_the_curricula(progress: float, crossed: float) -> None:
         assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_parts_step_by_step() -> None:
+@pytest.mark.parametrize("contrast", ["triplet", "batch"])
+def test_the_parts_step_by_step(contrast: str) -> None:
     """What is kept, what is compared, what is asked for: from the networks' inputs and outputs."""
-    method = small()
+    method = small(contrast=contrast)
     seen: dict[str, Any] = {}
     method.encoders.register_forward_hook(lambda _, given_, out: seen.update(e=(given_, out)))
     method.decoders.register_forward_hook(lambda _, given_, out: seen.update(d=(given_, out)))
@@ -128,6 +161,9 @@ def test_the_parts_step_by_step() -> None:
     known = np.concatenate([whole, there.numpy()], axis=2)
     z, known = tokens.detach(), torch.tensor(known)
     expected = aligned(z, known, z, known, 0.5).mean()
+    if contrast == "batch":
+        strangers = {"subject": torch.arange(ROWS), "temperature": 0.1}
+        expected = told_apart(z, known, z, known, **strangers).mean()
     assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from nerula.encoders.masked_autoencoder import EVERY, Decoders, Encoders, Leads
 from nerula.encoders.scale import Scaled, scale
 from nerula.errors import UsageError
-from nerula.loss import aligned, effective_rank, over_leads, spread
+from nerula.loss import aligned, effective_rank, over_leads, spread, told_apart
 from nerula.method import Batch, Method, Needs
 from nerula.methods.timae import chosen
 from nerula.together import gathered
@@ -23,6 +23,7 @@ LONGEST = 256
 """Patches that meet in one attention; a longer signal is taken in pieces."""
 CHOICES = {
     "targets": ("patches", "signal"),
+    "contrast": ("batch", "triplet"),
     "curriculum": ("paper", "released"),
     "masks": ("batch", "recording"),
     "normalise": ("none", "scale", "instance"),
@@ -58,8 +59,8 @@ class Modal(Method):
         L = (sin(i pi/2) L_align + (cos(i pi/2) + 1) L_recon) / (sum of the two weights)
                                                                        (`"released"`)
 
-    The embedding is the CLS token of the lead's encoder with nothing masked; of several leads,
-    their mean. So any set of leads has one.
+    The embedding is the CLS token of the lead's encoder with nothing masked, its length taken out,
+    of which the loss knows nothing; of several leads, their mean. So any set of leads has one.
 
     A patch that was normalised by itself (`targets="patches"`) says nothing of millivolt: the
     decoders give each patch's mean and the logarithm of its deviation too, as two more outputs
@@ -69,7 +70,12 @@ class Modal(Method):
     recording before has other times at the same slots, and tokens that tell which times were kept
     are told apart: the loss falls, while embeddings without a mask have nothing in common.
 
-    Beyond the paper: with `crossed`, each decoder also rebuilds its lead, every patch of it, from
+    Beyond the paper: a triplet is content when a recording is nearer to itself than to one other
+    by the margin, and embeddings of four dimensions do that. With `contrast="batch"` each token
+    has to find its recording among all of the batch (InfoNCE), CLS as weighty as all others
+    together.
+
+    With `crossed`, each decoder also rebuilds its lead, every patch of it, from
     the tokens of some lead of each recording, which are constants for it. Leads that were not
     measured are then what a decoder was trained to give.
 
@@ -88,7 +94,9 @@ class Modal(Method):
     decoder_width: of the decoders' tokens.
     decoder_depth: blocks of each decoder.
     decoder_heads: of the decoders' attention.
-    margin: of the alignment.
+    contrast: `triplet`, as published, or against all other subjects of the `batch`.
+    margin: of the triplets.
+    temperature: of the contrast in the batch.
     align_weight: of the alignment; with 0 twelve autoencoders learn each for itself.
     curriculum: weights over the run, as in the `paper` or as `released`.
     targets: `patches`, each normalised by itself, or the `signal` as it is.
@@ -105,6 +113,7 @@ class Modal(Method):
             "decoder_depth": 8,
             "decoder_heads": 16,
             "masks": "recording",
+            "contrast": "triplet",
             "targets": "patches",
             "crossed": 0.0,
             "normalise": "instance",
@@ -128,7 +137,9 @@ class Modal(Method):
         decoder_width: int = 64,
         decoder_depth: int = 2,
         decoder_heads: int = 4,
+        contrast: str = "batch",
         margin: float = 0.5,
+        temperature: float = 0.1,
         align_weight: float = 1.0,
         curriculum: str = "paper",
         targets: str = "signal",
@@ -143,7 +154,8 @@ class Modal(Method):
                 raise UsageError(f"{name}={given!r}.", f"Choose from {', '.join(CHOICES[name])}.")
         self.needs, self.leads, self.fraction = Needs(leads=leads), leads, fraction
         self.patch = max(1, round(patch * rate))
-        self.margin, self.align_weight, self.crossed = margin, align_weight, crossed
+        self.contrast, self.margin, self.temperature = contrast, margin, temperature
+        self.align_weight, self.crossed = align_weight, crossed
         self.curriculum, self.targets, self.masks = curriculum, targets, masks
         self.normalise, self.unit = normalise, unit
         self.encoders = Encoders(leads, self.patch, width, depth, heads)
@@ -171,7 +183,14 @@ class Modal(Method):
         whole = cut.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
         known = torch.cat([whole, there], dim=2)
         hidden = torch.ones_like(restore, dtype=torch.bool).scatter(1, place, False)
-        align = over_leads(aligned(tokens, known[mine], every, known, self.margin), self.leads)
+        if self.contrast == "triplet":
+            apart = aligned(tokens, known[mine], every, known, self.margin)
+        else:
+            subject = gathered(batch.subject)
+            apart = told_apart(
+                tokens, known[mine], every, known, subject=subject, temperature=self.temperature
+            )
+        align = over_leads(apart, self.leads)
         recon = self._error(self.decoders(tokens, there[mine], restore, mine), cut, mine, hidden)
         parts = {"align": align, "recon": recon}
         share, rest = self._weights(progress)
@@ -182,7 +201,7 @@ class Modal(Method):
             rebuilt = self.decoders(every[other], there[other], restore, mine)
             parts["crossed"] = self._error(rebuilt, cut, mine, torch.ones_like(hidden))
             recon = recon + self.crossed * parts["crossed"]
-        z = _mean_over(every[:, :, 0], whole[..., 0])
+        z = _mean_over(_whole_recording(every), whole[..., 0])
         return {
             "loss": share * self.align_weight * align + rest * recon,
             **{name: part.detach() for name, part in parts.items()},
@@ -197,7 +216,7 @@ class Modal(Method):
         for piece in self._pieces(scaled):
             tokens, there, _ = self._whole(piece)
             weight = there.any(0).sum(1, keepdim=True)
-            total = total + weight * _mean_over(tokens[:, :, 0].float(), there.any(-1))
+            total = total + weight * _mean_over(_whole_recording(tokens), there.any(-1))
             count = count + weight
         return total / count.clamp(min=1)
 
@@ -303,6 +322,11 @@ class Modal(Method):
             signal = mean + signal * size.clamp(max=8).exp()
         whole: Tensor = signal.flatten(2).transpose(0, 1)
         return whole
+
+
+def _whole_recording(tokens: Tensor) -> Tensor:
+    """What (L, B, 1 + N, D) say of the recording: (L, B, D), of length 1."""
+    return F.normalize(tokens[:, :, 0].float(), dim=-1)
 
 
 def _kept(one: Tensor, place: Tensor) -> Tensor:
