@@ -3,7 +3,8 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -191,9 +192,12 @@ class Embedding:
 
     def __call__(self, chunk: "Chunk") -> Result:
         """Embed one chunk, windows of many recordings at a time."""
+        from nerula.readers.far import ahead
+
         result = Result()
-        for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
-            result.add(embedded)
+        with ahead(self.source, chunk.entries):
+            for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
+                result.add(embedded)
         return result
 
     def _prepared(self, chunk: "Chunk", result: Result) -> "Iterator[Prepared]":
@@ -246,6 +250,11 @@ class _Suited:
 
     def entries(self) -> "Iterator[Entry]":
         return self.source.entries()
+
+    def ahead(self, entries: "Iterable[Entry]") -> AbstractContextManager[None]:
+        from nerula.readers import far
+
+        return far.ahead(self.source, entries)
 
     def read(self, entry: "Entry") -> "Recording":
         recording = self.source.read(entry)

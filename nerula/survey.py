@@ -16,6 +16,7 @@ from nerula.defects import CATALOGUE, Finding
 from nerula.engines import Engine, in_order
 from nerula.errors import NerulaError, UsageError, explain
 from nerula.readers import open_source
+from nerula.readers.far import ahead
 from nerula.readers.source import Entry, Hints, Source
 from nerula.recording import Recording
 from nerula.store import INDEX, Store
@@ -97,7 +98,8 @@ class Inspection:
 
     def __call__(self, chunk: Chunk) -> list[Seen]:
         """Look at one chunk."""
-        return [self.inspect(entry) for entry in chunk.entries]
+        with ahead(self.source, chunk.entries):
+            return [self.inspect(entry) for entry in chunk.entries]
 
     def inspect(self, entry: Entry) -> Seen:
         """Look at one entry."""
