@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -33,8 +33,8 @@ FACTS = (*_OWN_FACTS, "windows", "valid")
 
 def embed(
     model: str,
-    source: Path | None = None,
-    out: Path | None = None,
+    source: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     lead: Annotated[str | None, Parameter(name=["--lead", "--leads"])] = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
@@ -60,10 +60,11 @@ def embed(
         Folder of a model or of a finished run, or the name of a model that Nerula brings along.
         May be left out.
     source
-        A store, a data set's folder, a folder of recordings, or one file.
+        A store, a data set's folder, a folder of recordings, or one file; or the address of one,
+        such as s3://bucket/ptb-xl.
     out
         OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
-        OUT.csv. By default SOURCE.embeddings.npy in the folder where you are.
+        OUT.csv. By default SOURCE.embeddings.npy in the folder where you are. An address, too.
     lead
         Which leads to give the model, such as "I,II,V2", where not all that it can have: a model
         of several takes fewer, one of a single lead takes any one, whatever its name.
@@ -88,18 +89,20 @@ def embed(
     from nerula import bundle, engines
     from nerula.readers import open_source
     from nerula.readers.source import Hints
-    from nerula.store import INDEX, Store
+    from nerula.store import Store
+    from nerula.transfer import file_to, local_store
 
     chosen = engines.choose(engine, None if engine == "ray" else 1, ray_address)
     if chosen.remote and device != "cpu":
         raise UsageError(f"--engine ray embeds on CPUs, not on {device}.", "Leave out --device.")
     model, source, out = _places(model, source, out)
-    if out.suffix not in WRITERS:
+    ending = PurePath(str(out).partition("?")[0]).suffix
+    if ending not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
     loaded = bundle.load(model, device=device, precision=precision)
     contract = loaded.contract
-    if (source / INDEX).exists():
-        store = Store.open(source)
+    if folder := local_store(source):
+        store = Store.open(folder)
         opened: Source = _Stored(store)
         contract = _remaining(store, contract)
     else:
@@ -112,10 +115,11 @@ def embed(
         reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
         absent = any(row[2] == "lead-missing" for row in result.refused)
         remedy = "Say with --lead which of its leads to take." if absent else ""
-        raise NerulaError(f"No recording of {source} can be embedded: {reasons}.", remedy)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    WRITERS[out.suffix](out, result)
-    _say(model, result, out, _write_refused(out, result))
+        raise NerulaError(f"No recording of {opened.root} can be embedded: {reasons}.", remedy)
+    with file_to(out) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[ending](path, result)
+        _say(model, result, path, _write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -135,9 +139,12 @@ def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
     return asked
 
 
-def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, Path, Path]:
+def _places(
+    first: str, second: str | Path | None, third: str | Path | None
+) -> tuple[str, str | Path, str | Path]:
     """Read MODEL SOURCE OUT, where MODEL and OUT may be left out."""
     from nerula import bundle
+    from nerula.addresses import bare, is_address
 
     is_model = bundle.locate(first) is not None
     if second is not None and (third is not None or is_model):
@@ -148,8 +155,9 @@ def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, P
             "Write: nerula embed MODEL SOURCE OUT.npy, or nerula embed SOURCE.",
         )
     else:
-        model, source, out = bundle.DEFAULT, Path(first), second
-    return model, source, out or Path(f"{source.resolve().stem}.embeddings.npy")
+        model, source, out = bundle.DEFAULT, first, second
+    name = PurePath(bare(str(source))).name if is_address(source) else Path(source).resolve().name
+    return model, source, out or Path(f"{PurePath(name).stem}.embeddings.npy")
 
 
 @dataclass
