@@ -1,34 +1,27 @@
 """The verb `embed`: embeddings of a store, or of files as they are."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
-from numpy.typing import NDArray
 
 from nerula.errors import NerulaError, UsageError, refuse
-from nerula.files import replacing, write_whole
+from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
 
 if TYPE_CHECKING:
-    from nerula.chunks import Chunk, Refusal
+    from nerula.chunks import Chunk
     from nerula.contract import Contract
     from nerula.engines import Engine
     from nerula.model import Model
     from nerula.readers.source import Entry, Source
     from nerula.recording import Recording
     from nerula.store import Store
-    from nerula.windowed import Embedded, Prepared
-
-_OWN_FACTS = ("name", "subject", "fold", "age", "sex")
-FACTS = (*_OWN_FACTS, "windows", "valid")
-"""The columns of an index; `windows` and `valid` say how much of each recording there was."""
+    from nerula.windowed import Prepared
 
 
 def embed(
@@ -119,7 +112,7 @@ def embed(
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
-        _say(model, result, path, _write_refused(path, result))
+        _say(model, result, path, write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -160,36 +153,6 @@ def _places(
     return model, source, out or Path(f"{PurePath(name).stem}.embeddings.npy")
 
 
-@dataclass
-class Result:
-    """What has been embedded so far, and what could not be."""
-
-    z: list[NDArray[np.float32]] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    refused: list["Refusal"] = field(default_factory=list)
-    absent: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Leads that recordings lacked, and how many recordings lacked just these."""
-
-    def add(self, embedded: "Embedded") -> None:
-        """Add the windows of the recording whose turn it is."""
-        row = self.rows[len(self.z)]
-        row |= {"windows": len(embedded.z), "valid": round(float(embedded.weight.mean()), 4)}
-        self.z.append(embedded.mean())
-        self.absent[embedded.absent] += 1
-
-    def join(self, following: "Result") -> None:
-        """Add what comes next in the order of the source."""
-        self.z += following.z
-        self.rows += following.rows
-        self.refused += following.refused
-        self.absent += following.absent
-
-    @property
-    def columns(self) -> dict[str, list[Any]]:
-        """The index, column by column."""
-        return {name: [row[name] for row in self.rows] for name in FACTS}
-
-
 @dataclass(frozen=True)
 class Embedding:
     """Reads, brings under the contract and embeds chunks of one source."""
@@ -218,7 +181,7 @@ class Embedding:
                 result.refused.append(refusal(self.source, entry, found))
                 continue
             recording, _ = found
-            result.rows.append({name: getattr(recording, name) for name in _OWN_FACTS})
+            result.rows.append({name: getattr(recording, name) for name in OWN_FACTS})
             yield recording.x, recording.valid
 
 
@@ -285,7 +248,7 @@ class _Stored:
 
     def __init__(self, store: "Store") -> None:
         self.store, self.root, self.leads = store, store.path, store.contract.leads
-        self._facts = {name: store.column(name) for name in _OWN_FACTS}
+        self._facts = {name: store.column(name) for name in OWN_FACTS}
 
     def entries(self) -> "Iterator[Entry]":
         from nerula.readers.source import Entry
@@ -297,7 +260,7 @@ class _Stored:
         from nerula.recording import Recording
 
         x, valid = self.store.read(entry.row)
-        own = {name: self._facts[name][entry.row] for name in _OWN_FACTS}
+        own = {name: self._facts[name][entry.row] for name in OWN_FACTS}
         age = None if np.isnan(own["age"]) else float(own["age"])
         held = self.store.contract
         return Recording(
@@ -320,70 +283,6 @@ def _remaining(store: "Store", wanted: "Contract") -> "Contract":
             "Embed the files themselves, or prepare them again.",
         )
     return wanted if held.band is None else replace(wanted, band=None)
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def _write_npy(out: Path, result: Result) -> None:
-    with replacing(out) as file:
-        np.save(file, np.stack(result.z), allow_pickle=False)
-    _write_csv_rows(out.with_suffix(".csv"), result.columns)
-
-
-def _write_npz(out: Path, result: Result) -> None:
-    columns = {name: _array(values) for name, values in result.columns.items()}
-    with replacing(out) as file:
-        np.savez(file, allow_pickle=False, embeddings=np.stack(result.z), **columns)
-
-
-def _write_parquet(out: Path, result: Result) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    z = np.stack(result.z)
-    table = pa.table(result.columns).append_column(
-        "embedding", pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
-    )
-    with replacing(out) as file:
-        parquet.write_table(table, file, compression="zstd")
-
-
-def _write_csv(out: Path, result: Result) -> None:
-    z = np.stack(result.z)
-    _write_csv_rows(out, result.columns | {f"z{i}": z[:, i].tolist() for i in range(z.shape[1])})
-
-
-WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
-"""What the ending of OUT chooses."""
-
-
-def _write_csv_rows(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(zip(*columns.values(), strict=True))
-    write_whole(out, text.getvalue())
-
-
-def _array(values: Sequence[Any]) -> NDArray[Any]:
-    """Numbers as they are; text with nothing as an empty word: no array of objects, ever."""
-    if any(isinstance(value, str) for value in values):
-        return np.array([value or "" for value in values], np.str_)
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _write_refused(out: Path, result: Result) -> Path | None:
-    """Write why files were left out; a list from an earlier call does not stay behind."""
-    from nerula.workplace import REFUSAL
-
-    path = out.with_name(f"{out.name}.quarantine.csv")
-    if not result.refused:
-        path.unlink(missing_ok=True)
-        return None
-    columns = zip(*result.refused, strict=True)
-    _write_csv_rows(path, dict(zip(REFUSAL, columns, strict=True)))
-    return path
 
 
 def _say_absent(result: Result, *, any_leads: bool) -> None:

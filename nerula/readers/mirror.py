@@ -88,7 +88,7 @@ class Mirror:
                 if path.parent not in made:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     made.add(path.parent)
-                path.touch()
+                path.touch(exist_ok=False)
             except OSError as error:  # a file and a folder of one name, or a name that is too long
                 raise NerulaError(
                     f"{bare(self.address)} lists {name!r}, which cannot be on this disk: "
