@@ -166,10 +166,10 @@ def patiently(do: Callable[[], Result], where: str, name: str = "") -> Result:
         except (FileNotFoundError, NerulaError):
             raise
         except Exception as error:  # every package of fsspec has its own
-            if tries == TRIES:
+            if tries == TRIES or "ACCESS_DENIED" in str(error):
                 what = f"{bare(where)}/{name}" if name else bare(where)
                 raise OutageError(
-                    f"{what} cannot be had, after {TRIES} tries: {_told(error, where)}",
+                    f"{what} cannot be had, after {tries} tries: {_told(error, where)}",
                     "Check the address, the credentials and the network; "
                     "the same command continues.",
                 ) from None  # whose text may hold a secret

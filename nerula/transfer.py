@@ -98,8 +98,11 @@ def _cached(address: str, place: Place) -> Path:
 
     from nerula.store import INDEX
 
-    with place.reading(INDEX) as file:
-        index = file.read(_INDEX_LIMIT)
+    def read() -> bytes:
+        with place.reading(INDEX) as file:
+            return file.read(_INDEX_LIMIT)
+
+    index = patiently(read, address, INDEX)
     folder = cache() / "stores" / hashlib.blake2b(index, digest_size=16).hexdigest()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # ranks of one training all ask

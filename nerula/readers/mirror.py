@@ -29,7 +29,7 @@ from nerula.readers.walk import HEADER
 
 KEPT = 512 << 20
 """Bytes of content that may stay; twice as much for a moment."""
-THREADS = 8
+THREADS = 24
 """Files that are on their way at once: most of the time they wait for an answer."""
 _PIECE = 4 << 20
 _PREFIX, _LOCK, _YOUNG = "nerula-address-", "lock", 60.0
@@ -48,6 +48,7 @@ class Mirror:
         self._folder = Path(tempfile.gettempdir()).resolve() / f"{_PREFIX}{token_hex(8)}"
         self.top = self._folder / "top"
         self.path = self.top / self.name
+        self._far = at(address).parent
         self._files: dict[str, Future[int]] = {}
         self._bytes = 0
         self._lock = Lock()
@@ -71,7 +72,7 @@ class Mirror:
         if self._inside.is_folder():
             self._make_names(self._inside.listed(), (self.name,))
             if self._around:
-                with suppress(OutageError, FileNotFoundError):  # it may be closed to us
+                with suppress(NerulaError, FileNotFoundError):  # it may be closed to us
                     self._make_names(self._around.listed(deep=False), ())
         elif self._around:
             beside = (self.name, f"{self.name}.hea")  # a WFDB record may go by its bare name
@@ -80,10 +81,9 @@ class Mirror:
     def _make_names(self, names: Iterable[str], below: tuple[str, ...]) -> None:
         made: set[Path] = set()
         for name in names:
-            parts = name.split("/")
-            if {"", ".", ".."}.intersection(parts) or {"\\", "\0"}.intersection(name):
+            if _leaves(name):
                 raise refuse("path-outside", None, f"{bare(self.address)} lists {name!r}")
-            path = self.top.joinpath(*below, *parts)
+            path = self.top.joinpath(*below, name)
             try:
                 if path.parent not in made:
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,8 @@ class Mirror:
         if ours:
             try:
                 size = self._brought(name)
-                self._bytes += size
+                with self._lock:
+                    self._bytes += size
                 coming.set_result(size)
             except BaseException as error:
                 with self._lock:
@@ -116,7 +117,7 @@ class Mirror:
         path, below = self.top / name, name.removeprefix(f"{self.name}/")
         place = self._inside if below != name else self._around
         try:
-            if place is None:
+            if place is None or _leaves(name):
                 raise FileNotFoundError
             return patiently(lambda: self._copied(place, below, path), place.address, below)
         except FileNotFoundError:
@@ -135,14 +136,17 @@ class Mirror:
                     "Make room, or name another folder by TMPDIR; the same command continues.",
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.top.parent / f"{token_hex(8)}.partial"
-            with partial.open("wb") as file:
-                while piece := opened.read(_PIECE):
-                    file.write(piece)
-                got = file.tell()
-        if got != size:
-            raise ConnectionError(f"the connection ended after {got:,} of {size:,} bytes")
-        partial.replace(path)
+            partial = self._folder / f"{token_hex(8)}.partial"
+            try:
+                with partial.open("wb") as file:
+                    while piece := opened.read(_PIECE):
+                        file.write(piece)
+                    got = file.tell()
+                if got != size:
+                    raise ConnectionError(f"the connection ended after {got:,} of {size:,} bytes")
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         return size
 
     def trim(self) -> None:
@@ -199,11 +203,11 @@ class Mirror:
 
     def named(self, path: Path) -> Path:
         """The path below the address of a path below the folder."""
-        return at(self.address).parent / path.relative_to(self.top)
+        return self._far / path.relative_to(self.top)
 
     def here(self, path: Path) -> Path:
         """The path below the folder of one below the address."""
-        return self.top / path.relative_to(at(self.address).parent)
+        return self.top / path.relative_to(self._far)
 
     def told(self, found: Finding) -> Finding:
         """A finding that names the address in place of the folder."""
@@ -222,7 +226,7 @@ class Mirror:
             raise
 
     def _said(self, text: str) -> str:
-        return text.replace(str(self.top), str(at(self.address).parent))
+        return text.replace(str(self.top), str(self._far))
 
 
 def _split(address: str) -> tuple[str | None, str]:
@@ -232,6 +236,12 @@ def _split(address: str) -> tuple[str | None, str]:
     if not name or name in (".", ".."):
         raise UsageError(f"{bare(address)} names no folder.")
     return None if around.endswith("/") else f"{around}{mark}{query}", name.rpartition("@")[2]
+
+
+def _leaves(name: str) -> bool:
+    """Whether a name may lead out of the folder, or is no plain one."""
+    odd = {"", ".", ".."}.intersection(name.split("/"))
+    return bool(odd or {"\\", "\0"}.intersection(name))
 
 
 def _sweep() -> None:
