@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nerula
 from nerula import addresses, transfer
 from nerula.addresses import Below, bare, is_address, shown
 from nerula.check import check
@@ -22,8 +23,11 @@ from nerula.embed import embed
 from nerula.errors import DefectError, NerulaError, OutageError, UsageError
 from nerula.merge import merge
 from nerula.prepare import prepare
+from nerula.pretrain import pretrain
+from nerula.probe import opened
 from nerula.readers import mirror, open_source
 from nerula.store import INDEX
+from nerula.tasks import find
 from tests import layouts
 from tests.flaky import Flaky
 
@@ -285,6 +289,28 @@ def test_room_is_looked_for_before_a_file_comes(
     assert "TMPDIR" in raised.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (ConnectionError("reset"), addresses.TRIES),
+        (FileNotFoundError("nothing"), 1),
+        (UsageError("Wrong."), 1),
+        (OSError("AWS Error ACCESS_DENIED"), 1),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, tries: int) -> None:
+    done = []
+
+    def fails() -> None:
+        done.append(1)
+        raise error
+
+    outage = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    with pytest.raises(OutageError if outage else type(error)):
+        addresses.patiently(fails, "s3://bucket/folder")
+    assert len(done) == tries
+
+
 # --- secrets -------------------------------------------------------------------------------------
 
 SAFE = st.text("abcdefghijklmnopqrstuvwxyz0123456789%+._-", min_size=8, max_size=20)
@@ -364,6 +390,25 @@ def test_a_store_is_made_at_an_address_and_brought_back_once(
     assert check(address, jobs=1) == 0
 
 
+def test_a_store_that_could_not_be_sent_is_sent_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = layouts.ptbxl(tmp_path / "ptbxl")
+    address = f"memory://{uuid4().hex}/store"
+
+    def fails(*_: object) -> str:
+        raise OutageError("The network is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "send", fails)
+        with pytest.raises(OutageError):
+            prepare(folder, address, jobs=1, leads="II")
+    for path in folder.rglob("*.dat"):
+        path.unlink()  # they are not needed again
+    prepare(folder, address, jobs=1, leads="II")
+    assert transfer.needed_store(address).is_dir()
+
+
 def test_shards_at_addresses_are_merged(tmp_path: Path) -> None:
     folder = layouts.ptbxl(tmp_path / "ptbxl")
     prepare(folder, tmp_path / "near", jobs=1, leads="II")
@@ -399,3 +444,15 @@ def test_embeddings_are_the_same_from_and_to_addresses(tmp_path: Path) -> None:
         for ending in ("npy", "csv"):
             with fsspec.open(f"{outputs}/far.{ending}") as file:
                 assert file.read() == (tmp_path / f"near.{ending}").read_bytes()
+
+
+def test_training_and_probing_take_the_store_of_an_address(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"memory://{uuid4().hex}/store"
+    prepare(layouts.ptbxl(tmp_path / "ptbxl", 8), address, jobs=1, leads="II")
+    assert pretrain("random_init", address, tmp_path / "run") == 0
+    assert (tmp_path / "run" / "model").is_dir()
+    store = opened(address, find("sex"), nerula.load("nerula-small").contract, tmp_path / "other")
+    assert store.path == transfer.needed_store(address)
+    assert not (tmp_path / "other").exists()
