@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -96,7 +96,7 @@ def embed(
     contract = loaded.contract
     if folder := local_store(source):
         store = Store.open(folder)
-        opened: Source = _Stored(store)
+        opened: Source = _Stored(source, store)
         contract = _remaining(store, contract)
     else:
         named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
@@ -246,9 +246,17 @@ class _Stored:
 
     kind = "store"
 
-    def __init__(self, store: "Store") -> None:
-        self.store, self.root, self.leads = store, store.path, store.contract.leads
+    def __init__(self, where: str | Path, store: "Store") -> None:
+        self.where, self.store, self.root, self.leads = (
+            where,
+            store,
+            store.path,
+            store.contract.leads,
+        )
         self._facts = {name: store.column(name) for name in OWN_FACTS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _stored, (self.where,)  # a worker elsewhere brings the store of an address itself
 
     def entries(self) -> "Iterator[Entry]":
         from nerula.readers.source import Entry
@@ -271,6 +279,13 @@ class _Stored:
             unit=held.unit,
             **own | {"age": age},
         )
+
+
+def _stored(where: str | Path) -> _Stored:
+    from nerula.store import Store
+    from nerula.transfer import needed_store
+
+    return _Stored(where, Store.open(needed_store(where)))
 
 
 def _remaining(store: "Store", wanted: "Contract") -> "Contract":

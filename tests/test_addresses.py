@@ -19,7 +19,7 @@ from nerula import addresses, transfer
 from nerula.addresses import Below, bare, is_address, shown
 from nerula.check import check
 from nerula.cli import main
-from nerula.embed import embed
+from nerula.embed import _stored, embed
 from nerula.errors import DefectError, NerulaError, OutageError, UsageError
 from nerula.merge import merge
 from nerula.prepare import prepare
@@ -144,7 +144,7 @@ def test_check_says_the_same_and_names_the_address(
     broken[2].write_bytes(b"")
     address = remote(folder, "memory")
     said = []
-    for where in (folder, address):
+    for where in (folder, f"{address}/"):
         assert check(where, as_json=True, jobs=1) == 0
         said.append(capsys.readouterr().out)
     assert json.loads(said[1]) == json.loads(said[0].replace(str(folder), address))
@@ -248,6 +248,15 @@ def test_an_object_that_went_away_is_a_missing_file(tmp_path: Path) -> None:
         source.read(entries[3])
     assert str(raised.value.finding.path) == f"{address}/{gone.relative_to(source.root)}"
     assert source.read(entries[4]).x.size
+
+
+@given(
+    name=st.lists(st.sampled_from(["..", ".", "", "a", "b.hea", "\\", "/", "/.."])).map("/".join)
+)
+def test_no_name_that_is_taken_leaves_the_folder(name: str) -> None:
+    top = Path("/tmp/top")
+    if not mirror._leaves(name):
+        assert top in top.joinpath(name).resolve().parents
 
 
 @pytest.mark.parametrize("key", ["../evil.hea", "a/../../evil.hea", "a//b.hea", "a\\b.hea", "./x"])
@@ -444,6 +453,19 @@ def test_embeddings_are_the_same_from_and_to_addresses(tmp_path: Path) -> None:
         for ending in ("npy", "csv"):
             with fsspec.open(f"{outputs}/far.{ending}") as file:
                 assert file.read() == (tmp_path / f"near.{ending}").read_bytes()
+
+
+def test_a_worker_elsewhere_brings_the_store_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"memory://{uuid4().hex}/store"
+    prepare(layouts.ptbxl(tmp_path / "ptbxl", 8), address, jobs=1, leads="II")
+    here = _stored(address)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    there = pickle.loads(pickle.dumps(here))
+    assert there.root.is_relative_to(tmp_path / "elsewhere")
+    for entry in here.entries():
+        assert (here.read(entry).x == there.read(entry).x).all()
 
 
 def test_training_and_probing_take_the_store_of_an_address(
