@@ -36,10 +36,16 @@ def is_address(where: object) -> bool:
 
 def shown(address: object) -> str:
     """The address without the credentials that may be in it; anything else as it is."""
-    text = str(address)
-    for secret in _secrets(text):
-        text = text.replace(secret, "***")
-    return text
+    found = _PARTS.fullmatch(str(address))
+    if found is None:
+        return str(address)
+    user = f"{'***' if _user(found) else found['user']}@" if found["user"] else ""
+    pairs = [
+        f"{name}={value if name in _OPEN else '***'}" if mark else "***"
+        for name, mark, value in _pairs(found)
+    ]
+    query = f"?{'&'.join(pairs)}" if pairs else ""
+    return f"{found['scheme']}://{user}{found['rest']}{query}"
 
 
 def bare(address: str) -> str:
@@ -47,23 +53,30 @@ def bare(address: str) -> str:
     found = _PARTS.fullmatch(address)
     if found is None:
         return address
-    user = f"{found['user']}@" if found["user"] and found["scheme"] in _CONTAINER else ""
+    user = f"{found['user']}@" if found["user"] and not _user(found) else ""
     return f"{found['scheme']}://{user}{found['rest'].rstrip('/')}"
 
 
-def _secrets(address: str) -> list[str]:
-    """Every piece of an address that may be a secret, the longest first."""
-    found = _PARTS.fullmatch(address)
-    if found is None:
-        return []
-    user = (found["user"] or "") if found["scheme"] not in _CONTAINER else ""
-    pieces = {user, *user.split(":", 1)}
-    for pair in found["query"].lstrip("?").split("&"):
-        name, _, value = pair.partition("=")
-        if name not in _OPEN:
-            pieces.add(value)
-    pieces |= {unquote(piece) for piece in pieces}
-    return sorted(filter(None, pieces), key=len, reverse=True)
+def _told(error: Exception, address: str) -> str:
+    """What an error says, without the credentials of the address."""
+    text, pieces = str(error) or type(error).__name__, set[str]()
+    if found := _PARTS.fullmatch(address):
+        user = _user(found)
+        pieces = {user, *user.split(":", 1)}
+        pieces |= {value or name for name, _, value in _pairs(found) if name not in _OPEN}
+        pieces |= {unquote(piece) for piece in pieces}
+    for secret in sorted(filter(None, pieces), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _user(found: "re.Match[str]") -> str:
+    """Who has access, and by which password, where the address says so."""
+    return (found["user"] or "") if found["scheme"] not in _CONTAINER else ""
+
+
+def _pairs(found: "re.Match[str]") -> list[tuple[str, str, str]]:
+    return [pair.partition("=") for pair in found["query"].lstrip("?").split("&") if pair]
 
 
 class Below(PurePosixPath):
@@ -175,14 +188,6 @@ def patiently(do: Callable[[], Result], where: str, name: str = "") -> Result:
                 ) from None  # whose text may hold a secret
             time.sleep(PAUSE * 2 ** (tries - 1) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
-
-
-def _told(error: Exception, address: str) -> str:
-    """What an error says, without credentials."""
-    text = str(error) or type(error).__name__
-    for secret in _secrets(address):
-        text = text.replace(secret, "***")
-    return text
 
 
 def at(address: str) -> Path:

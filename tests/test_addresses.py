@@ -333,10 +333,20 @@ def test_no_secret_is_shown(user: str, password: str, token: str) -> None:
     for said in (shown(address), bare(address)):
         assert not [secret for secret in (user, password, token) if secret in said]
         assert "bucket/folder" in said
-    assert "region=eu" in shown(address)
+    assert shown(address) == "s3://***@bucket/folder?session_token=***&region=eu"
+    assert shown("abfs://data@host/a?x") == "abfs://data@host/a?***"
     assert shown("s3://bucket/folder") == bare("s3://bucket/folder/") == "s3://bucket/folder"
     assert is_address(address)
     assert not is_address(Path("/a/b"))
+
+
+def test_an_address_is_cut_before_its_last_name() -> None:
+    split = mirror._split
+    assert split("s3://b/x/a@b/?region=eu") == ("s3://b/x?region=eu", "a@b")
+    assert split("s3://me:it@b?region=eu") == (None, "b")
+    for nothing in ("s3://", "s3://b/.."):
+        with pytest.raises(UsageError, match="names no folder"):
+            split(nothing)
 
 
 def test_paths_below_an_address_look_like_one() -> None:

@@ -235,7 +235,9 @@ def _split(address: str) -> tuple[str | None, str]:
     around, _, name = front.rstrip("/").rpartition("/")
     if not name or name in (".", ".."):
         raise UsageError(f"{bare(address)} names no folder.")
-    return None if around.endswith("/") else f"{around}{mark}{query}", name.rpartition("@")[2]
+    if around.endswith("/"):  # a bucket, perhaps behind who has access to it
+        return None, name.rpartition("@")[2]
+    return f"{around}{mark}{query}", name
 
 
 def _leaves(name: str) -> bool:
