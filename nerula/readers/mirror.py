@@ -232,12 +232,13 @@ class Mirror:
 def _split(address: str) -> tuple[str | None, str]:
     """The address around this one, where this is not a whole bucket, and its last name."""
     front, mark, query = address.partition("?")
-    around, _, name = front.rstrip("/").rpartition("/")
+    scheme, _, rest = front.partition("://")
+    around, _, name = rest.rstrip("/").rpartition("/")
     if not name or name in (".", ".."):
         raise UsageError(f"{bare(address)} names no folder.")
-    if around.endswith("/"):  # a bucket, perhaps behind who has access to it
+    if not around:  # a bucket, perhaps behind who has access to it
         return None, name.rpartition("@")[2]
-    return f"{around}{mark}{query}", name
+    return f"{scheme}://{around}{mark}{query}", name
 
 
 def _leaves(name: str) -> bool:
