@@ -23,7 +23,7 @@ WRONG, NOTHING = 2, 1
 
 
 def check(
-    *paths: Path,
+    *paths: str | Path,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
     split: str | None = None,
@@ -49,7 +49,8 @@ def check(
     Parameters
     ----------
     paths
-        Data sets, folders of recordings, single files, or stores.
+        Data sets, folders of recordings, single files, or stores; or addresses of any of them,
+        such as s3://bucket/ptb-xl.
     as_json
         Print one JSON document for machines; docs/check.md describes it.
     strict

@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from nerula.contract import Contract
 from nerula.defects import CATALOGUE, Finding
 from nerula.errors import NerulaError, explain
 from nerula.files import replacing
+from nerula.readers.far import ahead
 from nerula.readers.source import Entry, Selective, Source
 from nerula.recording import Recording
 from nerula.store import canonical
@@ -105,7 +106,7 @@ class Preparation:
     def _write(self, chunk: Chunk, file: BinaryIO) -> tuple[int, int]:
         rows, kept = Rows(self.contract), 0
         refused: list[Refusal] = []
-        with self._sealing(chunk, file) as part:
+        with ahead(self.source, chunk.entries), self._sealing(chunk, file) as part:
             for entry, result, rate in self.results(chunk.entries):
                 if isinstance(result, Finding):
                     refused.append(refusal(self.source, entry, result))
@@ -277,6 +278,7 @@ def first_readable(source: Source) -> Recording:
         try:
             return source.read(entry)
         except (NerulaError, OSError) as error:
+            explain(error, entry.path)
             first = first or error
     raise NerulaError(f"No recording of {source.root} can be read. The first: {first}")
 
@@ -284,8 +286,10 @@ def first_readable(source: Source) -> Recording:
 def leads_of(source: Source, chunk: Chunk) -> set[str]:
     """Collect which leads the readable entries of a chunk have."""
     leads: set[str] = set()
-    for entry in chunk.entries:
-        # What cannot be read is refused, with its reason, when it is prepared.
-        with suppress(Exception):
-            leads.update(source.read(entry).leads)
+    with ahead(source, chunk.entries):
+        for entry in chunk.entries:
+            try:
+                leads.update(source.read(entry).leads)
+            except Exception as error:
+                explain(error, entry.path)  # refused, with its reason, when it is prepared
     return leads

@@ -1,39 +1,33 @@
 """The verb `embed`: embeddings of a store, or of files as they are."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
-from numpy.typing import NDArray
 
 from nerula.errors import NerulaError, UsageError, refuse
-from nerula.files import replacing, write_whole
+from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
 
 if TYPE_CHECKING:
-    from nerula.chunks import Chunk, Refusal
+    from nerula.chunks import Chunk
     from nerula.contract import Contract
     from nerula.engines import Engine
     from nerula.model import Model
     from nerula.readers.source import Entry, Source
     from nerula.recording import Recording
     from nerula.store import Store
-    from nerula.windowed import Embedded, Prepared
-
-_OWN_FACTS = ("name", "subject", "fold", "age", "sex")
-FACTS = (*_OWN_FACTS, "windows", "valid")
-"""The columns of an index; `windows` and `valid` say how much of each recording there was."""
+    from nerula.windowed import Prepared
 
 
 def embed(
     model: str,
-    source: Path | None = None,
-    out: Path | None = None,
+    source: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     lead: Annotated[str | None, Parameter(name=["--lead", "--leads"])] = None,
     kind: Annotated[str | None, Parameter(name="--as")] = None,
@@ -59,10 +53,11 @@ def embed(
         Folder of a model or of a finished run, or the name of a model that Nerula brings along.
         May be left out.
     source
-        A store, a data set's folder, a folder of recordings, or one file.
+        A store, a data set's folder, a folder of recordings, or one file; or the address of one,
+        such as s3://bucket/ptb-xl.
     out
         OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
-        OUT.csv. By default SOURCE.embeddings.npy in the folder where you are.
+        OUT.csv. By default SOURCE.embeddings.npy in the folder where you are. An address, too.
     lead
         Which leads to give the model, such as "I,II,V2", where not all that it can have: a model
         of several takes fewer, one of a single lead takes any one, whatever its name.
@@ -87,19 +82,21 @@ def embed(
     from nerula import bundle, engines
     from nerula.readers import open_source
     from nerula.readers.source import Hints
-    from nerula.store import INDEX, Store
+    from nerula.store import Store
+    from nerula.transfer import file_to, local_store
 
     chosen = engines.choose(engine, None if engine == "ray" else 1, ray_address)
     if chosen.remote and device != "cpu":
         raise UsageError(f"--engine ray embeds on CPUs, not on {device}.", "Leave out --device.")
     model, source, out = _places(model, source, out)
-    if out.suffix not in WRITERS:
+    ending = PurePath(str(out).partition("?")[0]).suffix
+    if ending not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
     loaded = bundle.load(model, device=device, precision=precision)
     contract = loaded.contract
-    if (source / INDEX).exists():
-        store = Store.open(source)
-        opened: Source = _Stored(store)
+    if folder := local_store(source):
+        store = Store.open(folder)
+        opened: Source = _Stored(source, store)
         contract = _remaining(store, contract)
     else:
         named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
@@ -111,10 +108,11 @@ def embed(
         reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
         absent = any(row[2] == "lead-missing" for row in result.refused)
         remedy = "Say with --lead which of its leads to take." if absent else ""
-        raise NerulaError(f"No recording of {source} can be embedded: {reasons}.", remedy)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    WRITERS[out.suffix](out, result)
-    _say(model, result, out, _write_refused(out, result))
+        raise NerulaError(f"No recording of {opened.root} can be embedded: {reasons}.", remedy)
+    with file_to(out) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[ending](path, result)
+        _say(model, result, path, write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -134,9 +132,12 @@ def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
     return asked
 
 
-def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, Path, Path]:
+def _places(
+    first: str, second: str | Path | None, third: str | Path | None
+) -> tuple[str, str | Path, str | Path]:
     """Read MODEL SOURCE OUT, where MODEL and OUT may be left out."""
     from nerula import bundle
+    from nerula.addresses import bare, is_address
 
     is_model = bundle.locate(first) is not None
     if second is not None and (third is not None or is_model):
@@ -147,38 +148,9 @@ def _places(first: str, second: Path | None, third: Path | None) -> tuple[str, P
             "Write: nerula embed MODEL SOURCE OUT.npy, or nerula embed SOURCE.",
         )
     else:
-        model, source, out = bundle.DEFAULT, Path(first), second
-    return model, source, out or Path(f"{source.resolve().stem}.embeddings.npy")
-
-
-@dataclass
-class Result:
-    """What has been embedded so far, and what could not be."""
-
-    z: list[NDArray[np.float32]] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    refused: list["Refusal"] = field(default_factory=list)
-    absent: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Leads that recordings lacked, and how many recordings lacked just these."""
-
-    def add(self, embedded: "Embedded") -> None:
-        """Add the windows of the recording whose turn it is."""
-        row = self.rows[len(self.z)]
-        row |= {"windows": len(embedded.z), "valid": round(float(embedded.weight.mean()), 4)}
-        self.z.append(embedded.mean())
-        self.absent[embedded.absent] += 1
-
-    def join(self, following: "Result") -> None:
-        """Add what comes next in the order of the source."""
-        self.z += following.z
-        self.rows += following.rows
-        self.refused += following.refused
-        self.absent += following.absent
-
-    @property
-    def columns(self) -> dict[str, list[Any]]:
-        """The index, column by column."""
-        return {name: [row[name] for row in self.rows] for name in FACTS}
+        model, source, out = bundle.DEFAULT, first, second
+    name = PurePath(bare(str(source))).name if is_address(source) else Path(source).resolve().name
+    return model, source, out or Path(f"{PurePath(name).stem}.embeddings.npy")
 
 
 @dataclass(frozen=True)
@@ -191,9 +163,12 @@ class Embedding:
 
     def __call__(self, chunk: "Chunk") -> Result:
         """Embed one chunk, windows of many recordings at a time."""
+        from nerula.readers.far import ahead
+
         result = Result()
-        for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
-            result.add(embedded)
+        with ahead(self.source, chunk.entries):
+            for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
+                result.add(embedded)
         return result
 
     def _prepared(self, chunk: "Chunk", result: Result) -> "Iterator[Prepared]":
@@ -206,7 +181,7 @@ class Embedding:
                 result.refused.append(refusal(self.source, entry, found))
                 continue
             recording, _ = found
-            result.rows.append({name: getattr(recording, name) for name in _OWN_FACTS})
+            result.rows.append({name: getattr(recording, name) for name in OWN_FACTS})
             yield recording.x, recording.valid
 
 
@@ -247,6 +222,11 @@ class _Suited:
     def entries(self) -> "Iterator[Entry]":
         return self.source.entries()
 
+    def ahead(self, entries: "Iterable[Entry]") -> AbstractContextManager[None]:
+        from nerula.readers import far
+
+        return far.ahead(self.source, entries)
+
     def read(self, entry: "Entry") -> "Recording":
         recording = self.source.read(entry)
         if len(self.model.contract.leads) == 1:
@@ -266,9 +246,17 @@ class _Stored:
 
     kind = "store"
 
-    def __init__(self, store: "Store") -> None:
-        self.store, self.root, self.leads = store, store.path, store.contract.leads
-        self._facts = {name: store.column(name) for name in _OWN_FACTS}
+    def __init__(self, where: str | Path, store: "Store") -> None:
+        self.where, self.store, self.root, self.leads = (
+            where,
+            store,
+            store.path,
+            store.contract.leads,
+        )
+        self._facts = {name: store.column(name) for name in OWN_FACTS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _stored, (self.where,)  # a worker elsewhere brings the store of an address itself
 
     def entries(self) -> "Iterator[Entry]":
         from nerula.readers.source import Entry
@@ -280,7 +268,7 @@ class _Stored:
         from nerula.recording import Recording
 
         x, valid = self.store.read(entry.row)
-        own = {name: self._facts[name][entry.row] for name in _OWN_FACTS}
+        own = {name: self._facts[name][entry.row] for name in OWN_FACTS}
         age = None if np.isnan(own["age"]) else float(own["age"])
         held = self.store.contract
         return Recording(
@@ -293,6 +281,13 @@ class _Stored:
         )
 
 
+def _stored(where: str | Path) -> _Stored:
+    from nerula.store import Store
+    from nerula.transfer import needed_store
+
+    return _Stored(where, Store.open(needed_store(where)))
+
+
 def _remaining(store: "Store", wanted: "Contract") -> "Contract":
     """What is left to do for a store's recordings: nothing, where its contract is the model's."""
     held = store.contract
@@ -303,70 +298,6 @@ def _remaining(store: "Store", wanted: "Contract") -> "Contract":
             "Embed the files themselves, or prepare them again.",
         )
     return wanted if held.band is None else replace(wanted, band=None)
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def _write_npy(out: Path, result: Result) -> None:
-    with replacing(out) as file:
-        np.save(file, np.stack(result.z), allow_pickle=False)
-    _write_csv_rows(out.with_suffix(".csv"), result.columns)
-
-
-def _write_npz(out: Path, result: Result) -> None:
-    columns = {name: _array(values) for name, values in result.columns.items()}
-    with replacing(out) as file:
-        np.savez(file, allow_pickle=False, embeddings=np.stack(result.z), **columns)
-
-
-def _write_parquet(out: Path, result: Result) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    z = np.stack(result.z)
-    table = pa.table(result.columns).append_column(
-        "embedding", pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
-    )
-    with replacing(out) as file:
-        parquet.write_table(table, file, compression="zstd")
-
-
-def _write_csv(out: Path, result: Result) -> None:
-    z = np.stack(result.z)
-    _write_csv_rows(out, result.columns | {f"z{i}": z[:, i].tolist() for i in range(z.shape[1])})
-
-
-WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
-"""What the ending of OUT chooses."""
-
-
-def _write_csv_rows(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(zip(*columns.values(), strict=True))
-    write_whole(out, text.getvalue())
-
-
-def _array(values: Sequence[Any]) -> NDArray[Any]:
-    """Numbers as they are; text with nothing as an empty word: no array of objects, ever."""
-    if any(isinstance(value, str) for value in values):
-        return np.array([value or "" for value in values], np.str_)
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _write_refused(out: Path, result: Result) -> Path | None:
-    """Write why files were left out; a list from an earlier call does not stay behind."""
-    from nerula.workplace import REFUSAL
-
-    path = out.with_name(f"{out.name}.quarantine.csv")
-    if not result.refused:
-        path.unlink(missing_ok=True)
-        return None
-    columns = zip(*result.refused, strict=True)
-    _write_csv_rows(path, dict(zip(REFUSAL, columns, strict=True)))
-    return path
 
 
 def _say_absent(result: Result, *, any_leads: bool) -> None:

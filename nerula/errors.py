@@ -28,6 +28,10 @@ class MissingExtraError(NerulaError):
         super().__init__(f"{what} needs an optional package.", f"pip install 'nerula[{extra}]'")
 
 
+class OutageError(NerulaError):
+    """Nothing can be had now, whichever recording: it ends a run, and blames no file."""
+
+
 class DefectError(NerulaError):
     """A recording that cannot be trusted: carries the finding that says why."""
 
@@ -45,8 +49,13 @@ def refuse(code: str, path: Path | None = None, detail: str = "", lead: str = ""
 
 
 def explain(error: Exception, path: Path) -> Finding:
-    """Return as a finding what went wrong with one recording, our own mistakes included."""
+    """Return as a finding what went wrong with one recording, our own mistakes included.
+
+    What is wrong with none of them is raised again.
+    """
     match error:
+        case OutageError():
+            raise error
         case DefectError():
             return error.finding
         case MissingExtraError():

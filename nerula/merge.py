@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nerula.store import Store
 
 
-def merge(store: Path, shards: list[Path]) -> int:
+def merge(store: Path, shards: list[str | Path]) -> int:
     """Join the shards of `prepare --shard i/n` into one store.
 
     The result is the same, byte for byte, as a single run of `prepare` would have made.
@@ -24,12 +24,13 @@ def merge(store: Path, shards: list[Path]) -> int:
     store
         The folder to make.
     shards
-        All n shards, in any order.
+        All n shards, in any order; folders or addresses.
     """
     from nerula import summary, workplace
     from nerula.store import INDEX, Store
+    from nerula.transfer import needed_store
 
-    opened = _in_order([Store.open(path) for path in shards])
+    opened = _in_order([Store.open(needed_store(shard)) for shard in shards])
     if (store / INDEX).exists():
         raise UsageError(f"{store} is a finished store already.", "Name a new folder.")
     first = opened[0]

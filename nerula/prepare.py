@@ -43,8 +43,8 @@ class Options:
 
 
 def prepare(
-    source: Path,
-    store: Path,
+    source: str | Path,
+    store: str | Path,
     *,
     leads: str | None = None,
     rate: float = 100.0,
@@ -69,9 +69,10 @@ def prepare(
     Parameters
     ----------
     source
-        A data set's folder, a folder of recordings, or one file.
+        A data set's folder, a folder of recordings, or one file; or the address of one, such as
+        s3://bucket/ptb-xl, whose files are brought while they are read.
     store
-        The folder to make.
+        The folder to make; or an address, where it is sent when it is finished.
     leads
         Leads to keep, such as "II" or "I,II,V5". All that the source has, by default.
     rate
@@ -100,9 +101,11 @@ def prepare(
         Names of the signals, in their order, of files that do not say.
     """
     from nerula import engines
+    from nerula.addresses import is_address, shown
     from nerula.readers import open_source
     from nerula.readers.names import split_leads, split_names
     from nerula.readers.source import Hints
+    from nerula.transfer import store_to
 
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} is not a number above 0.")
@@ -118,7 +121,9 @@ def prepare(
         hints=(source_rate, source_unit, named),
     )
     opened = open_source(source, kind, Hints(source_rate, source_unit, named))
-    make_store(opened, store, options, chosen)
+    called = shown(store) if is_address(store) else None
+    with store_to(store) as folder:
+        make_store(opened, folder, options, chosen, called=called)
     return 0
 
 
@@ -194,9 +199,11 @@ def make_store(
     engine: "Engine | None" = None,
     *,
     quiet: bool = False,
+    called: str | None = None,
 ) -> None:
     """Prepare an opened source, or continue to; print what came out, unless it should be quiet.
 
+    `called` is the address that the store goes to afterwards.
     By default this process does all the work itself.
     """
     from nerula import summary, workplace
@@ -215,7 +222,7 @@ def make_store(
         contract = _contract(request, place, engine)
         _publish(_prepare_parts(request, contract, place, engine), request, place)
     if not quiet:
-        summary.show(Store.open(store), found)
+        summary.show(Store.open(store), found, called)
 
 
 def _refuse_other(store: Path, request: Request, facts: dict[str, Any]) -> None:

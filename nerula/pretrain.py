@@ -32,6 +32,7 @@ from nerula.ranks import Ranks
 from nerula.run import CONFIG, MODEL, Run, read_json
 from nerula.store import Store
 from nerula.train import train
+from nerula.transfer import needed_store
 
 STOPPED = 143
 """Exit code of a training that was told to stop: 128 + SIGTERM."""
@@ -44,7 +45,7 @@ are in bfloat16."""
 
 def pretrain(
     method: str,
-    store: Path,
+    store: str | Path,
     run: Path,
     *,
     preset: str | None = None,
@@ -53,12 +54,15 @@ def pretrain(
 ) -> int:
     """Train METHOD on STORE; everything goes into the folder RUN, and the model into RUN/model.
 
+    The store of an address, such as s3://bucket/store, is brought into the cache first.
+
     `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. A
     run that was interrupted, by whatever, is continued by the same call. Controls have nothing to
     learn, and with no epochs nothing is learned: their model is written at once. `watch` looks at
     the method after each epoch, and may end the training by an exception of its own. Returns an
     exit code.
     """
+    store = needed_store(store)
     kind, data = find(method), Store.open(store)
     loop, arguments = split(kind, preset, options)
     if not kind.trains:
@@ -281,7 +285,7 @@ def command(method: str) -> App:
     """The command `nerula pretrain METHOD` with all options of the loop and of the method."""
     kind = find(method)
 
-    def run(store: Path, run: Path, **options: Any) -> int:
+    def run(store: str | Path, run: Path, **options: Any) -> int:
         return pretrain(method, store, run, **options)
 
     places = list(inspect.signature(run).parameters.values())[:2]

@@ -25,7 +25,7 @@ CACHE, RESULTS = "cache", "results"
 def probe(
     model: str,
     task: str,
-    data: Path | None = None,
+    data: str | Path | None = None,
     *,
     probes: str | None = None,
     labels: str = "1",
@@ -54,8 +54,8 @@ def probe(
     task
         What to ask; docs/tasks.md has each protocol.
     data
-        A store, or a data set's folder, which is prepared first. Without it the bundled sample,
-        where that will do for a first look.
+        A store, or a data set's folder, which is prepared first; or the address of one. Without
+        it the bundled sample, where that will do for a first look.
     probes
         Such as "forest,logistic"; all that the task has, by default.
     labels
@@ -147,24 +147,25 @@ def file_name(document: dict[str, Any]) -> str:
     return ".".join(words + ([f"leads-{'-'.join(way['leads'])}"] if way.get("leads") else []))
 
 
-def opened(data: Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":
+def opened(data: str | Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":
     """The store to work on: the one given, or one prepared from a data set, once."""
     from nerula.prepare import Options, make_store
     from nerula.readers import open_source
     from nerula.store import INDEX, Store
     from nerula.tasks.task import FAMILIES
+    from nerula.transfer import local_store
 
     if data is None and not task.on_sample:
         raise UsageError(
             f"The task {task.name} cannot be asked on the bundled sample.",
             f"Get its data with: nerula fetch {task.fetch} FOLDER, and name that folder.",
         )
-    if data is not None and (data / INDEX).exists():
-        return Store.open(data)
+    if data is not None and (held := local_store(data)):
+        return Store.open(held)
     source = open_source(data or Path("sample"))
     if FAMILIES.get(source.kind, source.kind) != task.family:
         raise UsageError(
-            f"The task {task.name} is asked on {task.family}; {data} is {source.kind}.",
+            f"The task {task.name} is asked on {task.family}; {source.root} is {source.kind}.",
             f"Get its data with: nerula fetch {task.fetch} FOLDER",
         )
     leads = task.leads or contract.leads
@@ -290,9 +291,11 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
 
 
 def _say_next(
-    console: "Console", model: str, task: "Task", data: Path | None, out: Path | None
+    console: "Console", model: str, task: "Task", data: str | Path | None, out: Path | None
 ) -> None:
-    words = ["nerula", "probe", model, task.name, *([str(data)] if data else [])]
+    from nerula.addresses import shown
+
+    words = ["nerula", "probe", model, task.name, *([shown(data)] if data else [])]
     if out is None:
         say = f"To keep this: {' '.join(words)} --out probed"
     else:

@@ -71,8 +71,11 @@ def say_finished(store: Store) -> None:
     )
 
 
-def show(store: Store, found: int) -> None:
-    """Print what a finished store holds, and the next sensible command."""
+def show(store: Store, found: int, called: str | None = None) -> None:
+    """Print what a finished store holds, and the next sensible command.
+
+    `called` is the address that the store is on its way to.
+    """
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -80,7 +83,7 @@ def show(store: Store, found: int) -> None:
         table.add_row(name, escape(value))
     console = Console()
     console.print(table, highlight=False)
-    path = escape(str(store.path))
+    path = escape(called or str(store.path))
     if store.facts.get("shard"):
         console.print(f"Next: nerula merge STORE {path} and the other shards", highlight=False)
     else:

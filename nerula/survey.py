@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from nerula import quality
+from nerula.addresses import at, is_address
 from nerula.chunks import Chunk, chunked
 from nerula.defects import CATALOGUE, Finding
 from nerula.engines import Engine, in_order
 from nerula.errors import NerulaError, UsageError, explain
 from nerula.readers import open_source
+from nerula.readers.far import ahead
 from nerula.readers.source import Entry, Hints, Source
 from nerula.recording import Recording
-from nerula.store import INDEX, Store
+from nerula.store import Store
+from nerula.transfer import local_store
 
 _ROWS = 4096
 
@@ -56,12 +59,13 @@ class Part(Protocol):
         ...
 
 
-def look(path: Path, kind: str | None, hints: Hints, leads: tuple[str, ...] | None) -> Part:
-    """Return what lies at `path`; what cannot be opened is one finding."""
-    if kind is None and (path / INDEX).is_file():
-        return StorePart(path)
+def look(where: str | Path, kind: str | None, hints: Hints, leads: tuple[str, ...] | None) -> Part:
+    """Return what lies at a path or an address; what cannot be opened is one finding."""
+    if kind is None and (store := local_store(where)):
+        return StorePart(store)
+    path = at(str(where)) if is_address(where) else Path(where)
     try:
-        return SourcePart(path, Inspection(open_source(path, kind, hints), leads))
+        return SourcePart(path, Inspection(open_source(where, kind, hints), leads))
     except UsageError:
         raise
     except (NerulaError, OSError) as error:
@@ -97,7 +101,8 @@ class Inspection:
 
     def __call__(self, chunk: Chunk) -> list[Seen]:
         """Look at one chunk."""
-        return [self.inspect(entry) for entry in chunk.entries]
+        with ahead(self.source, chunk.entries):
+            return [self.inspect(entry) for entry in chunk.entries]
 
     def inspect(self, entry: Entry) -> Seen:
         """Look at one entry."""

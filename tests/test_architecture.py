@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerula"
 
 GROUND = {"defects", "errors", "recording"}
-NUMERIC = GROUND | {"readers", "sample", "signal", "einthoven", "faults"}
+NUMERIC = GROUND | {"addresses", "readers", "sample", "signal", "einthoven", "faults"}
 NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer", "conform"}
 LEARNING = {"together", "augment", "loss", "encoders", "method", "methods"}
 
@@ -23,7 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "defects": set(),
     "errors": {"defects"},
     "recording": {"defects"},
-    "readers": GROUND | {"sample"},
+    "addresses": {"errors"},
+    "readers": GROUND | {"addresses", "sample"},
+    "transfer": {"addresses", "errors", "store", "workplace"},
+    "vectors": {"files", "workplace"},
     "sample": GROUND | {"readers"},
     "signal": GROUND,
     "einthoven": set(),
@@ -42,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": GROUND | {"workers"},
     "workplace": GROUND | {"contract", "files", "store", "writer"},
     "summary": {"store", "workplace"},
-    "survey": GROUND | {"chunks", "quality", "readers", "store", "engines"},
+    "survey": GROUND
+    | {"addresses", "chunks", "quality", "readers", "store", "engines", "transfer"},
     "verdict": {"defects", "leakage", "survey"},
     "plot": GROUND,
     "plane": set(),
@@ -133,7 +137,7 @@ VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "pr
 VERBS |= {"report", "export", "search", "view", "stream", "copy"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
-TORCH_FREE |= {"copy", "fetch", "archive", "download", "publishers"}
+TORCH_FREE |= {"copy", "transfer", "vectors", "fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey", "verdict"}
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}

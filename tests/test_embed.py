@@ -11,13 +11,14 @@ from pyarrow import parquet
 
 from nerula import bundle, sample, signal
 from nerula.cli import main
-from nerula.embed import FACTS, embed
+from nerula.embed import embed
 from nerula.errors import NerulaError, UsageError
 from nerula.model import Model
 from nerula.prepare import Options as Preparation
 from nerula.prepare import make_store
 from nerula.readers import open_source
 from nerula.store import Store
+from nerula.vectors import FACTS
 from tests.test_model import folder
 from tests.ward import Ward
 

@@ -25,6 +25,7 @@ from nerula.errors import NerulaError, UsageError
 from nerula.prepare import Options, make_store, prepare
 from nerula.store import Store
 from nerula.workplace import QUARANTINE
+from tests import layouts
 from tests.marked import Marked
 from tests.ward import Ward
 
@@ -75,6 +76,25 @@ def test_two_nodes_prepare_the_same_bytes(cluster: str, tmp_path: Path) -> None:
     assert expected.keys() >= {"signals.npy", QUARANTINE}
     assert prepared(ward, tmp_path / "ray", Ray(cluster)) == expected
     assert len({node["NodeID"] for node in ray.nodes() if node["Alive"]}) == 2
+
+
+def test_every_worker_brings_the_files_of_its_own_chunks_from_an_address(
+    cluster: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = layouts.ptbxl(tmp_path / "ptbxl", 40)
+    broken = sorted(folder.rglob("*.dat"))
+    broken[20].unlink()
+    broken[35].write_bytes(broken[35].read_bytes()[:-8])
+    prepare(folder, tmp_path / "local", jobs=1, leads="II")
+    words: dict[str, Any] = {"engine": "ray", "ray_address": cluster}
+    prepare(f"file://{folder}", tmp_path / "ray", leads="II", **words)
+    assert content(tmp_path / "ray") == content(tmp_path / "local")
+    capsys.readouterr()
+    said = []
+    for where, engine in ((folder, {"jobs": 1}), (f"file://{folder}", words)):
+        assert check(where, as_json=True, **engine) == 0  # type: ignore[arg-type]
+        said.append(capsys.readouterr().out.replace(f"file://{folder}", str(folder)))
+    assert json.loads(said[0]) == json.loads(said[1])
 
 
 def test_a_machine_that_does_not_see_the_folder_sends_its_parts(

@@ -2,9 +2,11 @@
 
 import os
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from nerula.addresses import is_address
 from nerula.errors import UsageError, refuse
 from nerula.readers.formats import FORMATS
 from nerula.readers.source import NO_HINTS, Entry, Hints, Source
@@ -30,8 +32,13 @@ def open_source(path: Path | str, kind: str | None = None, hints: Hints = NO_HIN
 
     `kind` (one of `KINDS`) says what it is where that does not tell. `path` may be the folder of
     a data set as its publisher laid it out, the folder around it or the signals' folder in it; a
-    folder of recordings in any format; one file; or the word `sample`.
+    folder of recordings in any format; one file; the word `sample`; or the address of any of
+    these, such as s3://bucket/ptb-xl.
     """
+    if is_address(path):
+        from nerula.readers.far import open_far
+
+        return open_far(str(path), partial(open_source, kind=kind, hints=hints))
     path = Path(path)
     if path.name in ("", ".."):  # a folder's own name helps to tell what it is a part of
         path = path.resolve()

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from nerula.readers import walk, wfdb
+from nerula.readers.files import arrive
 from nerula.readers.names import STANDARD
 from nerula.readers.source import Entry
 from nerula.recording import Recording
@@ -67,6 +68,7 @@ def find(path: Path, kind: str | None = None) -> Challenge2020 | None:
 
 
 def _is_ours(entry: Entry) -> bool:
+    arrive(entry.path)
     try:
         with entry.path.open("rb") as file:
             head = file.read(8192)

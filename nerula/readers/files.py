@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from nerula.errors import refuse
@@ -18,6 +19,16 @@ _FLAGS = (
 
 
 _PATH_LIKE = frozenset("/\\:\0")
+
+ARRIVALS: dict[str, Callable[[str], object]] = {}
+"""Folders ("/a/b/") whose files come from elsewhere when they are opened, and what brings them."""
+
+
+def arrive(path: str | Path) -> None:
+    """Have a file here that is about to be opened; almost all are here anyway."""
+    for folder, bring in ARRIVALS.items():
+        if (name := os.fspath(path)).startswith(folder):
+            bring(name.removeprefix(folder))
 
 
 def load(path: str | Path, limit: int = LIMIT, missing: str = "file-missing") -> bytes:
@@ -44,6 +55,8 @@ def head(path: str | Path, length: int, limit: int = 1 << 62) -> tuple[bytes, in
 
 def _open(path: str | Path, limit: int, missing: str) -> tuple[int, int]:
     """Open a regular file that is neither empty nor too large; return its handle and size."""
+    if ARRIVALS:
+        arrive(path)
     try:
         handle = os.open(path, _FLAGS)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nerula.errors import NerulaError
+from nerula.errors import NerulaError, OutageError
 from nerula.readers import formats, walk
+from nerula.readers.files import arrive
 from nerula.readers.source import NO_HINTS, Entry, Hints
 from nerula.recording import Recording
 
@@ -78,6 +79,8 @@ class Folder:
         try:
             reader = formats.reader(self._format(path))
             count = reader.rows(path) if hasattr(reader, "rows") else 1
+        except OutageError:
+            raise
         except (NerulaError, OSError):
             pass
         for row in range(count):
@@ -105,6 +108,7 @@ def _stem(file: str) -> str:
 
 def _has_segments(header: Path) -> bool:
     """Whether a WFDB header is one of a record in segments, which have headers of their own."""
+    arrive(header)
     try:
         with header.open("rb") as file:
             return _RECORD_LINE.match(file.read(4096)) is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from nerula.errors import refuse
+from nerula.readers.files import arrive
 from nerula.recording import Recording
 
 SUFFIXES = {
@@ -79,6 +80,7 @@ def detect(path: Path) -> str:
 
 def sniff(path: Path) -> str | None:
     """Return the format that the first bytes of a file give away."""
+    arrive(path)
     try:
         if not path.is_file():
             return None

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import UsageError, refuse
-from nerula.readers.files import load
+from nerula.readers.files import arrive, load
 from nerula.readers.source import Entry
 from nerula.recording import Recording
 
@@ -103,6 +103,7 @@ class UCIHAR:
         return self.root / part / "Inertial Signals" / f"{signal}_{part}.txt"
 
     def _line(self, path: Path, part: str, row: int) -> NDArray[np.float32]:
+        arrive(path)
         try:
             with path.open("rb", buffering=0) as file:
                 if path not in self.starts:
