@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from nerula.features import Features, Gap, fingerprint
 from nerula.fewer import subset
 from nerula.gaps import FILLINGS
 from nerula.leads import has_leads
+from nerula.likeness import compared
 from nerula.metrics import Answers
 from nerula.probes import Examples, Question
 from nerula.results import FORMAT, Result
@@ -234,8 +236,7 @@ def _checked(ground: Ground, number: int) -> dict[str, int]:
 
 def _identity(ground: Ground) -> Iterator[Result]:
     """Compare every query with the whole gallery; nothing is trained."""
-    (split,) = ground.splits
-    halves = ground.task.view == "halves"
+    (split,), halves = ground.splits, ground.task.view == "halves"
     cases = [WHOLE, *(Gap(share, how) for share in ground.ways.gaps for how in FILLINGS)]
     for probe in ground.ways.asked(ground.task):
         features = _tuned_on_others(ground) if probe == FINETUNED else ground.features
@@ -245,9 +246,9 @@ def _identity(ground: Ground) -> Iterator[Result]:
             query = features.of(split.test, None if gap is WHOLE else gap)
             if halves:
                 gallery, query = np.hsplit(gallery, 2)[0], np.hsplit(query, 2)[1]
-            score = judgement.similarity(gallery, query, centred=probe == "centred")
-            truth = np.arange(len(query))
-            answers = Answers(truth, score, score.argmax(1))
+            share = 0.5 if halves else 1.0  # of a recording that is in the gallery
+            score = compared(probe, gallery, query, partial(features.pieces, split.choose, share))
+            answers = Answers(np.arange(len(query)), score, score.argmax(1))
             judged = [ground.judged(answers, split.test, None)]
             fits = [{"split": 0, "draw": 0, **_sizes(ground, split), **_checked(ground, 0)}]
             fits[0] |= {"chosen": {}, "seconds": round(time.process_time() - began, 2)}
@@ -262,8 +263,7 @@ def _tuned_on_others(ground: Ground) -> Features:
     if ground.task.learners is None:
         raise UsageError(f"In the task {ground.task.name} there is nobody else to learn from.")
     rows = ground.task.learners(ground.facts)
-    leads = ground.features.plan.names
-    rows = rows[has_leads(ground.store, leads)[rows]]
+    rows = rows[has_leads(ground.store, leads := ground.features.plan.names)[rows]]
     _, people = np.unique(ground.facts.people[rows], return_inverse=True)
     how = {"seed": ground.ways.seed, "leads": leads, **ground.ways.tuning}
     trained = finetune(ground.model, ground.store, rows, people, "identity", **how)

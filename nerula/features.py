@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nerula.summary import Advance
     from nerula.windowed import Prepared
 
+PIECE = 5.0
+"""Seconds of the pieces that recordings are cut into, where pieces are wanted."""
 KEPT_EVERY = 4096
 """Recordings after which what is computed is written down."""
 
@@ -149,6 +151,26 @@ class Features:
                 "The model is damaged, or the recording holds no valid sample.",
             )
         return z
+
+    def pieces(
+        self, rows: NDArray[np.int64], share: float = 1.0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Embeddings of pieces of some seconds, at least two, of the first `share` of each row.
+
+        (N, D), and the row (N,) of each; nothing is kept, and what holds nothing is left out.
+        """
+        cut: list[Prepared] = []
+        whose: list[int] = []
+        for row in rows:
+            x, valid = self._prepared(int(row))
+            time = round(share * x.shape[1])
+            count = max(2, round(time / (PIECE * self.model.contract.rate)))
+            for part in np.array_split(np.arange(time), count):
+                if valid[:, part].any():
+                    cut.append((x[:, part], valid[:, part]))
+                    whose.append(int(row))
+        windows = self.model.embed_prepared(iter(cut), self.task.overlap)
+        return np.stack([one.mean() for one in windows]), np.array(whose)
 
     def _pieces(
         self, rows: NDArray[np.int64], gap: Gap | None, advance: "Advance"

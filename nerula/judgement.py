@@ -64,23 +64,6 @@ def thresholds(held: Answers | None, columns: int) -> Floats:
     return np.array(chosen)
 
 
-def similarity(
-    gallery: NDArray[np.float32], query: NDArray[np.float32], *, centred: bool
-) -> NDArray[np.float64]:
-    """(queries, gallery) cosines; `centred` ones after standardising both by the gallery.
-
-    Embeddings of different people share a large part, which a plain cosine is full of.
-    """
-    a, b = gallery.astype(np.float64), query.astype(np.float64)
-    if centred:
-        centre, spread = a.mean(0), a.std(0)
-        spread = np.where(spread > 1e-9 * (np.abs(centre) + 1), spread, 1.0)
-        a, b = (a - centre) / spread, (b - centre) / spread
-    a, b = (one / np.maximum(np.linalg.norm(one, axis=1), 1e-12)[:, None] for one in (a, b))
-    product: NDArray[np.float64] = b @ a.T
-    return product
-
-
 def age_name(low: int, high: int) -> str:
     """What a band of age is called."""
     return f"{low}-{high - 1}" if high < AGES[-1][1] else f"{low} and over"

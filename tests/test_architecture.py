@@ -106,11 +106,23 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tasks",
     },
     "across": {"errors", "plot", "store", "tasks"},
+    "likeness": set(),
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
     "evaluate": {"__init__", "across", "bootstrap", "errors", "features", "fewer", "finetune"}
     | {"gaps"}
-    | {"guards", "judgement", "leads", "metrics", "model", "probes", "results", "store", "tasks"},
+    | {
+        "guards",
+        "judgement",
+        "leads",
+        "likeness",
+        "metrics",
+        "model",
+        "probes",
+        "results",
+        "store",
+        "tasks",
+    },
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
     | {"writer"},

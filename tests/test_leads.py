@@ -19,8 +19,8 @@ from nerula.errors import UsageError
 from nerula.evaluate import Ways, evaluate
 from nerula.features import Features, Whole
 from nerula.finetune import finetune
-from nerula.judgement import similarity
 from nerula.leads import named, planned
+from nerula.likeness import similarity
 from nerula.method import Batch, Needs
 from nerula.methods import build
 from nerula.methods.recogniser import Recogniser

@@ -18,7 +18,7 @@ from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
 from nerula.evaluate import Ways, evaluate, prepare_ground
 from nerula.features import Features, Gap
-from nerula.judgement import similarity
+from nerula.likeness import discriminated, similarity
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model
 from nerula.prepare import Options, make_store
@@ -452,6 +452,35 @@ def test_centred_similarity_forgets_what_all_share() -> None:
     centred = similarity(gallery, query, centred=True)
     assert (centred.argmax(1) == np.arange(20)).all()
     assert centred.min() < 0
+
+
+def test_a_discriminant_looks_where_people_differ_and_pieces_do_not() -> None:
+    """Against scikit-learn's own, and on queries whose loudest values say nothing."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    rng = np.random.default_rng(0)
+    loud = np.array([10.0] * 6 + [1.0] * 6)
+
+    def drawn(own: np.ndarray) -> np.ndarray:
+        noise = rng.normal(size=own.shape) * loud * ([1.0] * 6 + [0.1] * 6)
+        return (own + noise).astype(np.float32)
+
+    own = rng.normal(size=(40, 12)) * ([0.0] * 6 + [1.0] * 6)
+    whose = np.repeat(np.arange(40), 4)
+    pieces, gallery, query = drawn(own[whose]), drawn(own), drawn(own)
+    right = np.arange(40)
+    centred = (similarity(gallery, query, centred=True).argmax(1) == right).mean()
+    found = discriminated(gallery, query, pieces, whose)
+    assert (found.argmax(1) == right).mean() > centred + 0.2
+    scaled = (pieces - pieces.mean(0)) / pieces.std(0)
+    level = [(one - pieces.mean(0)) / pieces.std(0) for one in (gallery, query)]
+    theirs = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-9).fit(scaled, whose)
+    a, b = (theirs.transform(one) for one in level)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nerula.likeness.SHRINKAGE", 0.0)
+        ours = discriminated(gallery, query, pieces, whose)
+    assert (ours.argmax(1) == right).mean() > 0.95
+    np.testing.assert_allclose(ours, similarity(a - a.mean(0), b - a.mean(0)), atol=1e-4)
 
 
 # --- the verb, and real data sets ------------------------------------------------------------

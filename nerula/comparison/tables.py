@@ -14,7 +14,8 @@ from nerula.tasks import find
 FINETUNED = "finetuned"
 PROBES = {
     "svc": "SVC", "forest": "forest", "logistic": "logistic", "ridge": "ridge", "mlp": "MLP",
-    "centred": "centred", "cosine": "cosine", FINETUNED: "fine-tuned",
+    "discriminant": "discriminant", "centred": "centred", "cosine": "cosine",
+    FINETUNED: "fine-tuned",
 }  # fmt: skip
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "F1", "auroc": "AUROC", "mae": "MAE", "r2": "R²",

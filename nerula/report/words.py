@@ -32,6 +32,7 @@ PROBES = {
     "logistic": "Logistic regression",
     "ridge": "Ridge regression",
     "mlp": "MLP",
+    "discriminant": "Discriminant of the gallery",
     "centred": "Cosine, centred",
     "cosine": "Cosine",
     "finetuned": "Fine-tuned network",

@@ -2,7 +2,8 @@
 
 Across recordings of a person, which is what counts; and, apart from it and named so, between two
 halves of one recording, where skin, electrodes and posture are the same and every method is good.
-A cosine between embeddings decides. ECG-ID: Lugovaya 2005, https://doi.org/10.13026/C2J01F.
+A cosine between embeddings decides, as they are or along the directions that tell the
+gallery's recordings apart from each other better than pieces of one. ECG-ID: Lugovaya 2005, https://doi.org/10.13026/C2J01F.
 """
 
 import re
@@ -77,7 +78,7 @@ def _task(
         answers=("person",),
         metrics=("rank1", "eer"),
         main="rank1",
-        probes=("centred", "cosine"),
+        probes=("discriminant", "centred", "cosine"),
         protocol=protocol,
         target=_known_held_out if ptbxl else _known,
         splits=_halves if halves else _first_and_second,
