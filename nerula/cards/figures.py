@@ -65,7 +65,7 @@ def section(figures: Figures) -> list[str]:
     rows = []
     for one in figures:
         task, main = one["task"], one["metrics"][one["task"]["main"]]
-        asked = f"{task['title']}, {_data(one)}"
+        asked = _question(one)
         rows.append((asked, _way(one["way"]), _spoken(task["main"]), _interval(main),
                      _number(main["chance"]), f"{main['n']:,}"))  # fmt: skip
     head = ("question", "probe", "metric", "value, 95 % interval", "chance", "n")
@@ -77,7 +77,7 @@ def _groups(figures: Figures) -> list[str]:
     questions: dict[str, Figures] = {}
     for one in figures:
         main = _spoken(one["task"]["main"])
-        questions.setdefault(f"{one['task']['title']}, {_data(one)}: {main}", []).append(one)
+        questions.setdefault(f"{_question(one)}: {main}", []).append(one)
     said = []
     for question, held in questions.items():
         metric = held[0]["task"]["main"]
@@ -145,7 +145,15 @@ def _spoken(metric: str) -> str:
     return metric.replace("_", " ")
 
 
+def _question(one: Mapping[str, Any]) -> str:
+    """What was asked, and of which data, where the title does not say."""
+    title, data = str(one["task"]["title"]), _data(one)
+    return title if data in title else f"{title}, {data}"
+
+
 def _interval(held: Mapping[str, Any]) -> str:
+    if held["value"] is None:  # such as the AUROC among women of who is a woman
+        return _number(None)
     return f"{_number(held['value'])}, {_number(held['low'])} to {_number(held['high'])}"
 
 
