@@ -157,6 +157,8 @@ def finetune(
         if kind == IDENTITY
         else Predictor(body, width, kind=kind, frozen=frozen, standardised=True, **facts)
     ).to(on)
+    if kind in ("classes", "multilabel") and not balanced:
+        learner.start_from(_shares(labels[fitted], kind, facts["outputs"]).to(on))
     trained = isinstance(model, Model) and _was_trained(model)
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
@@ -285,6 +287,15 @@ def _checked(
     if kind == "multilabel" and (given.ndim != 2 or not np.isin(given, (0, 1)).all()):
         raise UsageError("Several labels are zeros and ones of shape (N, labels).")
     return chosen.astype(np.int64), given.reshape(len(given), -1).astype(np.float32)
+
+
+def _shares(labels: NDArray[Any], kind: str, outputs: int) -> torch.Tensor:
+    """How often each class or label is met, never 0 or 1."""
+    if kind == "classes":
+        count, of = np.bincount(labels, minlength=outputs) + 0.5, len(labels) + 0.5 * outputs
+    else:
+        count, of = labels.reshape(len(labels), -1).sum(0) + 0.5, len(labels) + 1
+    return torch.tensor(count / of, dtype=torch.float32)
 
 
 def _facts(

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from nerula import sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.finetune import Finetuned, finetune, split_by_subject
+from nerula.finetune import Finetuned, _shares, finetune, split_by_subject
 from nerula.method import Method
 from nerula.methods import build
 from nerula.methods.supervised import Predictor
@@ -245,3 +245,15 @@ def test_atrial_fibrillation_is_told_from_real_ecg(tmp_path: Path) -> None:
     body, target = build("heart_rate"), fibrillating.astype(int)
     made = finetune(body, store, train, target[train], "classes", epochs=20, lr=0.03, device="cpu")
     assert roc_auc_score(target[test], made.predict(store, test)[:, 1]) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["classes", "multilabel"])
+def test_the_head_begins_with_the_shares_of_what_it_learns(kind: str) -> None:
+    """Before the first step it answers as the majority does, however rare something is."""
+    labels = np.eye(3, dtype=np.int64)[[0] * 90 + [1] * 9 + [2]]
+    given = labels.argmax(1) if kind == "classes" else labels
+    learner = Predictor(Tiny(width=6), 6, kind=kind, outputs=3)
+    torch.nn.init.zeros_(learner.head.weight)
+    learner.start_from(_shares(given, kind, 3))
+    said = learner.eval().predict(torch.randn(2, 1, 64), torch.ones(2, 1, 64, dtype=torch.bool))
+    assert said[0].tolist() == pytest.approx([0.9, 0.09, 0.01], abs=0.01)

@@ -64,6 +64,15 @@ class Predictor(Method):
         self.register_buffer("mean", torch.tensor(mean or [0.0] * outputs))
         self.register_buffer("size", torch.tensor(size or [1.0] * outputs))
 
+    @torch.no_grad()
+    def start_from(self, shares: Tensor) -> None:
+        """Let the head begin with the shares of the classes or labels in its training.
+
+        From even odds a bias needs thousands of small steps to say that something is rare.
+        """
+        odds = shares.log() if self.kind == "classes" else shares.logit()
+        self.head.bias.copy_(odds)
+
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Compute the loss of the labels."""
         if batch.labels is None:
