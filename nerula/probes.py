@@ -216,6 +216,8 @@ def _fitted(
     *,
     candidate: bool = False,
 ) -> Fitted:
+    from threadpoolctl import threadpool_limits
+
     centre = examples.z.mean(0, dtype=np.float64)
     spread = examples.z.std(0, dtype=np.float64)
     spread = np.where(spread > 1e-9 * (np.abs(centre) + 1), spread, 1.0)
@@ -225,7 +227,8 @@ def _fitted(
         target = (target - offset) / unit
     size = Size(len(examples), examples.z.shape[1], candidate)
     estimator = MAKERS[probe](question.kind, dict(chosen), seed, size)
-    with warnings.catch_warnings():
+    # Products are small: threads wait for each other ten times as long as they work.
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an MLP that stops after its epochs is meant to
         estimator.fit((examples.z - centre) / spread, target)
     return Fitted(question, estimator, centre, spread, offset, unit)
