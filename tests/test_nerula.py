@@ -311,6 +311,19 @@ def test_filling_learns_to_beat_the_mean() -> None:
     assert error < 0.75 * (mean - x)[~valid].square().mean().sqrt()
 
 
+def test_how_tokens_are_read_out_changes_no_loss() -> None:
+    losses, sizes = [], []
+    for pooling in ("stats", "moments"):
+        torch.manual_seed(0)
+        method = small(pooling=pooling)
+        x, generator = ecg(6), torch.Generator().manual_seed(1)
+        valid = torch.ones_like(x, dtype=torch.bool)
+        losses.append(method(Batch(x, valid, torch.arange(6), generator), 0.5)["loss"])
+        sizes.append(method.eval().embed(x[:, 0], valid[:, 0]).shape[1])
+    assert torch.equal(*losses)
+    assert sizes[0] < sizes[1]
+
+
 def test_embeddings_of_a_long_recording_are_those_of_its_pieces_pooled() -> None:
     method = small(pooling="stats").eval()
     x = ecg(2, time=70_000)[:, 0]

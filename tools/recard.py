@@ -66,9 +66,12 @@ def main() -> int:
 def _read_out(folder: Path, config: Config, pooling: str) -> None:
     """The same tensors with another pooling of their tokens."""
     arguments = config.arguments | {"pooling": pooling}
+    before, after = f"--pooling {config.arguments['pooling']}", f"--pooling {pooling}"
+    command = config.training["command"].replace(before, after)
+    training = config.training | {"command": command}  # which makes the same weights
     bundle.save(
         folder, bundle.load(folder).method, name=config.method, arguments=arguments,
-        contract=config.contract, window=config.window, training=config.training, half=True,
+        contract=config.contract, window=config.window, training=training, half=True,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from nerula.recording import Recording
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One recording of a source that has not been read yet. Cheap to make and to pickle."""
+    """One recording of a source that has not been read yet. Cheap to make and to send."""
 
     name: str
     """Unique in the source and stable: the path below its root, without the ending."""
