@@ -41,13 +41,15 @@ def spread(z: Tensor) -> Tensor:
 
 
 def effective_rank(z: Tensor) -> Tensor:
-    """Participation ratio of the covariance's eigenvalues, `(sum l)^2 / sum l^2`.
+    """Participation ratio of the eigenvalues of the unit-length embeddings' covariance.
 
-    The number of directions that the embeddings of a batch really use: from 1 to D. Two traces
-    give it without a decomposition, so that it costs nothing to watch.
+    `(sum l)^2 / sum l^2`, the number of directions that the embeddings of a batch really use: from
+    1 to D. Of unit length, because one recording in a hundred of a thousand times the others'
+    length would be all that the covariance knows. Two traces give it without a decomposition, so
+    that it costs nothing to watch.
     """
-    centred = z.detach().float()
-    centred = centred - centred.mean(dim=0)
+    unit = F.normalize(z.detach().float(), dim=-1)
+    centred = unit - unit.mean(dim=0)
     covariance = centred.T @ centred
     trace = covariance.diagonal().sum()
     return trace.square() / covariance.square().sum().clamp(min=torch.finfo(torch.float32).tiny)

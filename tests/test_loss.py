@@ -60,7 +60,8 @@ def test_huber_of_nothing_is_zero() -> None:
 @given(seed=st.integers(0, 1000), rows=st.integers(2, 60))
 def test_effective_rank_is_the_participation_ratio(seed: int, rows: int) -> None:
     z = draw(rows, 12, seed=seed) * np.geomspace(1, 0.01, 12, dtype=np.float32)
-    centred = (z - z.mean(0)).astype(np.float64)
+    unit = z.astype(np.float64) / np.linalg.norm(z, axis=1, keepdims=True)
+    centred = unit - unit.mean(0)
     values = np.linalg.svd(centred, compute_uv=False) ** 2
     expected = values.sum() ** 2 / (values**2).sum()
     assert effective_rank(torch.tensor(z)).item() == pytest.approx(expected, rel=1e-3)
@@ -70,6 +71,8 @@ def test_the_watch_tells_collapse_from_health() -> None:
     healthy = torch.tensor(draw(4000, 32))
     assert effective_rank(healthy) > 30
     assert spread(healthy) == pytest.approx(1, abs=0.02)
+    loud = healthy * torch.where(torch.arange(len(healthy)) % 100 == 0, 1000.0, 1.0)[:, None]
+    assert effective_rank(loud) > 30
     line = healthy[:, :1] * torch.ones(1, 32)
     assert effective_rank(line) == pytest.approx(1, abs=1e-3)
     point = torch.ones(100, 32) + 1e-4 * healthy[:100]
