@@ -26,7 +26,7 @@ from nerula.recording import Recording
 from nerula.writer import StoreWriter
 
 SMALL: dict[str, Any] = {
-    "targets": "patches", "crossed": 0.0,
+    "targets": "patches", "crossed": 0.0, "segments": 1,
     "width": 16, "depth": 2, "heads": 2, "decoder_width": 16, "decoder_depth": 1,
     "decoder_heads": 2, "leads": 4,
 }  # fmt: skip
@@ -164,6 +164,30 @@ def test_the_parts_step_by_step(contrast: str) -> None:
     if contrast == "batch":
         strangers = {"subject": torch.arange(ROWS), "temperature": 0.1}
         expected = told_apart(z, known, z, known, **strangers).mean()
+    assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("contrast", ["triplet", "batch"])
+def test_of_two_segments_cls_meets_the_other_ones(contrast: str) -> None:
+    method = small(contrast=contrast, segments=2)
+    x, valid = signals(rows=2 * ROWS)
+    cut = (one.unflatten(0, (2, ROWS)).transpose(0, 1) for one in (x, valid))
+    subject = torch.arange(ROWS)
+    seen: dict[str, Any] = {}
+    method.encoders.register_forward_hook(lambda _, given_, out: seen.update(e=(given_, out)))
+    parts = method(Batch(*cut, subject, torch.Generator().manual_seed(1)), 0.5)
+    (_, there, *_), z = seen["e"]
+    whole = valid.any(-1).T[..., None]
+    known = torch.cat([whole, there], dim=2)
+    met, met_known = z.detach().clone(), known.clone()
+    for row in range(2 * ROWS):
+        other = (row + ROWS) % (2 * ROWS)  # the same recording's other half
+        met[:, row, 0], met_known[:, row, 0] = z[:, other, 0].detach(), known[:, other, 0]
+    if contrast == "triplet":
+        expected = aligned(z, known, met, met_known, 0.5).mean()
+    else:
+        of = torch.cat([subject, subject])
+        expected = told_apart(z, known, met, met_known, subject=of, temperature=0.1).mean()
     assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -336,8 +360,8 @@ torch.manual_seed(0)
 method = Modal(width=16, depth=2, heads=2, decoder_width=16, decoder_depth=1, decoder_heads=2,
                crossed=0.5, leads=4)
 optimiser = torch.optim.AdamW(method.parameters(), 1e-3)
-x = 0.05 * torch.randn(20, 8, 1, 4, 320).cumsum(-1)
-valid = torch.rand(20, 8, 1, 4, 1).expand_as(x) < 0.9
+x = 0.05 * torch.randn(20, 8, 2, 4, 160).cumsum(-1)
+valid = torch.rand(20, 8, 2, 4, 1).expand_as(x) < 0.9
 mine = slice(rank * 8 // world, (rank + 1) * 8 // world)
 for step in range(20):
     generator = torch.Generator().manual_seed(100 * step + rank)  # as the loop seeds it

@@ -21,7 +21,8 @@ from nerula.together import gathered
 
 LONGEST = 256
 """Patches that meet in one attention; a longer signal is taken in pieces."""
-CHOICES = {
+CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "segments": (1, 2),
     "targets": ("patches", "signal"),
     "contrast": ("batch", "triplet"),
     "curriculum": ("paper", "released"),
@@ -73,7 +74,9 @@ class Modal(Method):
     Beyond the paper: a triplet is content when a recording is nearer to itself than to one other
     by the margin, and embeddings of four dimensions do that. With `contrast="batch"` each token
     has to find its recording among all of the batch (InfoNCE), CLS as weighty as all others
-    together.
+    together. And with two `segments` a CLS token is compared with those of the other half of
+    the window: when the beats of one half come answers nothing about the other, and whose they
+    are does. A model of two segments is trained on half the window at a time.
 
     With `crossed`, each decoder also rebuilds its lead, every patch of it, from
     the tokens of some lead of each recording, which are constants for it. Leads that were not
@@ -85,6 +88,7 @@ class Modal(Method):
     Arguments
     ---------
     fraction: share of the patches that is masked.
+    segments: of a window, one after the other: 1, as published, or 2 whose CLS tokens meet.
     masks: one for each `recording`, as published, or for the `batch`.
     patch: seconds of a patch.
     rate: of the signal, in Hz; the store says it.
@@ -112,6 +116,7 @@ class Modal(Method):
             "decoder_width": 512,
             "decoder_depth": 8,
             "decoder_heads": 16,
+            "segments": 1,
             "masks": "recording",
             "contrast": "triplet",
             "targets": "patches",
@@ -128,6 +133,7 @@ class Modal(Method):
         self,
         *,
         fraction: float = 0.75,
+        segments: int = 2,
         masks: str = "batch",
         patch: float = 0.2,
         rate: float = 100.0,
@@ -151,8 +157,11 @@ class Modal(Method):
         super().__init__()
         for name, given in locals().copy().items():
             if name in CHOICES and given not in CHOICES[name]:
-                raise UsageError(f"{name}={given!r}.", f"Choose from {', '.join(CHOICES[name])}.")
-        self.needs, self.leads, self.fraction = Needs(leads=leads), leads, fraction
+                raise UsageError(
+                    f"{name}={given!r}.", f"Choose from {', '.join(map(str, CHOICES[name]))}."
+                )
+        self.needs = Needs(leads=leads, segments=segments)
+        self.leads, self.fraction = leads, fraction
         self.patch = max(1, round(patch * rate))
         self.contrast, self.margin, self.temperature = contrast, margin, temperature
         self.align_weight, self.crossed = align_weight, crossed
@@ -171,8 +180,8 @@ class Modal(Method):
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Compute both parts for this process' leads."""
-        x, valid = gathered(batch.x[:, 0]), gathered(batch.valid[:, 0].byte()).bool()
-        cut = self._cut(self._scaled(x, valid))
+        x, valid = (_in_rows(gathered(one)) for one in (batch.x, batch.valid.byte()))
+        cut = self._cut(self._scaled(x, valid.bool()))
         noise = self._noise(batch, cut)
         place, restore = chosen(noise[:, 1:], 1 - self.fraction)
         mine = self._mine()
@@ -183,13 +192,7 @@ class Modal(Method):
         whole = cut.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
         known = torch.cat([whole, there], dim=2)
         hidden = torch.ones_like(restore, dtype=torch.bool).scatter(1, place, False)
-        if self.contrast == "triplet":
-            apart = aligned(tokens, known[mine], every, known, self.margin)
-        else:
-            subject = gathered(batch.subject)
-            apart = told_apart(
-                tokens, known[mine], every, known, subject=subject, temperature=self.temperature
-            )
+        apart = self._apart(tokens, every, known, mine, gathered(batch.subject))
         align = over_leads(apart, self.leads)
         recon = self._error(self.decoders(tokens, there[mine], restore, mine), cut, mine, hidden)
         parts = {"align": align, "recon": recon}
@@ -208,6 +211,21 @@ class Modal(Method):
             "spread": spread(z),
             "rank": effective_rank(z),
         }
+
+    def _apart(
+        self, tokens: Tensor, every: Tensor, known: Tensor, mine: slice, subject: Tensor
+    ) -> Tensor:
+        """The alignment of each lead of this process (G,), CLS with that of the other segment."""
+        near, there = (
+            torch.cat([one[:, :, :1].roll(len(subject), 1), one[:, :, 1:]], dim=2)
+            for one in (every, known)
+        )
+        if self.contrast == "triplet":
+            return aligned(tokens, known[mine], near, there, self.margin)
+        subject = subject.repeat(known.shape[1] // len(subject))
+        return told_apart(
+            tokens, known[mine], near, there, subject=subject, temperature=self.temperature
+        )
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """The mean over the leads that are there of their encoders' CLS tokens."""
@@ -322,6 +340,11 @@ class Modal(Method):
             signal = mean + signal * size.clamp(max=8).exp()
         whole: Tensor = signal.flatten(2).transpose(0, 1)
         return whole
+
+
+def _in_rows(one: Tensor) -> Tensor:
+    """(B, S, L, T) as (S * B, L, T): all first segments, then all second ones."""
+    return one.transpose(0, 1).flatten(0, 1)
 
 
 def _whole_recording(tokens: Tensor) -> Tensor:
