@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 from nerula.together import gathered, per_rank, place
 
+NOBODY = -1e4
+"""The score of what is not compared; finite, because a batch may hold no other subject at all."""
+
 
 def negative_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean of `-<a, b> / (|a| |b|)` over the batch (NERULA, equation 7); zero for zero vectors."""
@@ -159,19 +162,20 @@ def told_apart(
 ) -> Tensor:
     """InfoNCE between the tokens of leads: one value per own lead (G,).
 
-    As in `aligned`, but each of `own` has to find its recording among those of all other subjects
-    of the batch, in every lead by itself. The first place, which speaks for the whole recording,
-    counts as much as all others together.
+    As in `aligned`, but each of `own` has to find its recording in every lead, among those of all
+    other subjects of the batch in all leads. Where each lead was searched by itself, leads came
+    to lie apart as wholes. The first place, which speaks for the whole recording, counts as
+    much as all others together.
     """
     with torch.autocast(own.device.type, enabled=False):
         scores = torch.einsum("gbsd,lcsd->gsblc", _unit(own), _unit(tokens)) / temperature
     stranger = (subject[:, None] != subject) | (subject < 0)
-    among = stranger | torch.eye(len(subject), dtype=torch.bool, device=subject.device)
-    asked = known.permute(2, 0, 1)[:, None] & among[:, None]  # (S, B, L, C)
-    scores = scores.masked_fill(~asked, -torch.inf)
+    stranger = stranger & ~torch.eye(len(subject), dtype=torch.bool, device=subject.device)
+    asked = known.permute(2, 0, 1)[:, None] & stranger[:, None]  # (S, B, L, C)
+    others = scores.masked_fill(~asked, NOBODY).flatten(3).logsumexp(3, keepdim=True)
     right = scores.diagonal(dim1=2, dim2=4).transpose(2, 3)
     counted = known.permute(2, 1, 0) & there.permute(0, 2, 1).unsqueeze(3)  # (G, S, B, L)
-    loss = torch.where(counted, scores.logsumexp(4) - right, 0.0).sum((2, 3))
+    loss = torch.where(counted, F.softplus(others - right), 0.0).sum((2, 3))
     each = loss / counted.sum((2, 3)).clamp(min=1)
     return (each[:, 0] + each[:, 1:].mean(1)) / 2
 

@@ -88,7 +88,8 @@ def probe(
     from rich.console import Console
 
     from nerula import bundle
-    from nerula.evaluate import Ways, evaluate
+    from nerula.evaluate import evaluate
+    from nerula.ground import Ways
     from nerula.leads import named
     from nerula.portable import SUFFIX
     from nerula.tasks import find

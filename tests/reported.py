@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nerula import bundle, sample
-from nerula.evaluate import Ways, evaluate
+from nerula.evaluate import evaluate
+from nerula.ground import Ways
 from nerula.prepare import Options, make_store
 from nerula.pretrain import pretrain
 from nerula.readers.source import Entry

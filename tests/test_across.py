@@ -11,7 +11,8 @@ from torch import Tensor
 from nerula import across, sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.evaluate import Ways, evaluate
+from nerula.evaluate import evaluate
+from nerula.ground import Ways
 from nerula.method import Batch, Method, Needs
 from nerula.methods import build
 from nerula.metrics import METRICS, Answers

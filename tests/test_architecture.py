@@ -109,22 +109,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "likeness": set(),
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
-    "evaluate": {"__init__", "across", "bootstrap", "errors", "features", "fewer", "finetune"}
-    | {"gaps"}
+    "ground": {"__init__", "bootstrap", "errors", "features", "guards", "judgement", "leads"}
+    | {"metrics", "model", "probes", "results", "store", "tasks"},
+    "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
+    | {"metrics", "results"},
+    "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
+    | {"ground", "metrics", "model", "probes", "recognise", "results", "store", "tasks"},
+    "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {
+        "ground",
         "guards",
-        "judgement",
-        "leads",
-        "likeness",
+        "machine",
+        "methods",
         "metrics",
-        "model",
+        "options",
         "probes",
         "results",
         "store",
         "tasks",
-    },
-    "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
-    | {"guards", "machine", "methods", "metrics", "options", "probes", "results", "store", "tasks"}
+    }
     | {"writer"},
     "report": GROUND
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
@@ -154,7 +157,17 @@ TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey",
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"across"}
-TORCH_FREE |= {"judgement", "results", "evaluate", "probe", "comparison", "compare", "report"}
+TORCH_FREE |= {
+    "judgement",
+    "results",
+    "ground",
+    "recognise",
+    "evaluate",
+    "probe",
+    "comparison",
+    "compare",
+    "report",
+}
 TORCH_FREE |= {"forms", "estimators", "portable", "given", "windowed", "similar", "sklearn"}
 TORCH_FREE |= {"census", "hub", "push", "card", "plane", "view", "viewer"}
 TORCH_FREE |= {"streaming", "stream", "export"}

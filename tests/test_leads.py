@@ -16,9 +16,10 @@ from nerula.batches import Batches
 from nerula.contract import Contract
 from nerula.embed import embed
 from nerula.errors import UsageError
-from nerula.evaluate import Ways, evaluate
+from nerula.evaluate import evaluate
 from nerula.features import Features, Whole
 from nerula.finetune import finetune
+from nerula.ground import Ways
 from nerula.leads import named, planned
 from nerula.likeness import similarity
 from nerula.method import Batch, Needs

@@ -91,9 +91,9 @@ def test_in_a_batch_a_token_finds_its_recording_in_every_lead(
     given = map(torch.tensor, (z, there, s, known))
     found = told_apart(*given, subject=torch.tensor(subject), temperature=0.1)
 
-    def among(b: int, lead: int, t: int) -> list[int]:
-        others = [c for c in range(rows) if subject[c] != subject[b] or subject[c] < 0 or c == b]
-        return [c for c in others if known[lead, c, t]]
+    def others(b: int, t: int) -> list[tuple[int, int]]:
+        strangers = [c for c in range(rows) if subject[c] != subject[b] or subject[c] < 0]
+        return [(lead, c) for c in strangers if c != b for lead in range(3) if known[lead, c, t]]
 
     def likeness(a: int, b: int, t: int, lead: int, c: int) -> float:
         return 10 * cosine(z[a, b, t], s[lead, c, t])
@@ -102,9 +102,9 @@ def test_in_a_batch_a_token_finds_its_recording_in_every_lead(
         places = []
         for t in range(slots):
             each = [
-                np.log(sum(np.exp(likeness(a, b, t, lead, c)) for c in among(b, lead, t)))
-                - likeness(a, b, t, lead, b)
+                np.log1p(sum(np.exp(likeness(a, b, t, *one)) for one in others(b, t)) / right)
                 for lead in range(3) for b in range(rows) if there[a, b, t] and known[lead, b, t]
+                for right in [np.exp(likeness(a, b, t, lead, b))]
             ]  # fmt: skip
             places.append(np.mean(each) if each else 0.0)
         expected = (places[0] + np.mean(places[1:])) / 2

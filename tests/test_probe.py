@@ -16,8 +16,9 @@ from nerula import bundle, gaps, guards, probes, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
-from nerula.evaluate import Ways, evaluate, prepare_ground
+from nerula.evaluate import evaluate
 from nerula.features import Features, Gap
+from nerula.ground import Ways, prepare_ground
 from nerula.likeness import discriminated, similarity
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model

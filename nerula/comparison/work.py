@@ -105,7 +105,8 @@ def _train(plan: Plan, cell: Cell, hands: Hands) -> None:
 
 def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
     """Judge a model on a task by one probe."""
-    from nerula.evaluate import Ways, evaluate
+    from nerula.evaluate import evaluate
+    from nerula.ground import Ways
     from nerula.tasks import find
 
     row, inputs = hands.rows[cell.row], cell.inputs

@@ -1,0 +1,224 @@
+"""Ground: a model, a task and a store, all that is fixed and checked before anything is fitted."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerula import __version__, guards, judgement, probes
+from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
+from nerula.errors import UsageError
+from nerula.features import Features, Gap, fingerprint
+from nerula.leads import has_leads
+from nerula.metrics import Answers
+from nerula.probes import Examples, Question
+from nerula.results import FORMAT, Result
+from nerula.store import Store
+from nerula.tasks import Facts, Split, Task
+from nerula.tasks.task import FAMILIES
+
+if TYPE_CHECKING:
+    from nerula.model import Model
+
+FINETUNED = "finetuned"
+"""What the results of a whole network that was trained on are called, in place of a probe."""
+WHOLE = Gap(0.0, "masked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How a task is to be evaluated."""
+
+    probes: tuple[str, ...] = ()
+    """Which probes, `FINETUNED` among them; all of the task's where empty."""
+    labels: tuple[float, ...] = (1.0,)
+    """Shares of the training labels."""
+    draws: int = 5
+    """How often a share below 1 is drawn."""
+    gaps: tuple[float, ...] = ()
+    """Shares of every test recording that are taken away, beside none."""
+    finetune: bool = False
+    """Whether the whole network is trained too, beside these."""
+    leads: tuple[str, ...] = ()
+    """Which leads the model is given; all that it can have where empty."""
+    unverified: bool = False
+    """Whether a model is believed that does not say what it was trained on."""
+    seed: int = 0
+    resamples: int = RESAMPLES
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `nerula.finetune.finetune`, such as its epochs."""
+
+    def __post_init__(self) -> None:
+        if not all(0 < share <= 1 for share in self.labels):
+            raise UsageError(f"Shares of labels lie above 0 and up to 1, not {self.labels}.")
+        if not all(0 < share < 1 for share in self.gaps):
+            raise UsageError(f"Shares that are missing lie between 0 and 1, not {self.gaps}.")
+
+    def asked(self, task: Task) -> tuple[str, ...]:
+        """The probes to fit, in their order."""
+        chosen = self.probes or task.probes
+        return (*chosen, FINETUNED) if self.finetune and FINETUNED not in chosen else chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """All that is fixed before anything is fitted, and checked."""
+
+    model: "Model"
+    task: Task
+    store: Store
+    ways: Ways
+    facts: Facts
+    target: NDArray[Any]
+    splits: list[Split]
+    checks: list[dict[str, int]]
+    provenance: dict[str, str]
+    features: Features
+    lacking: int
+    """Recordings that would count, but lack a lead."""
+
+    @property
+    def question(self) -> Question:
+        """What a probe has to know."""
+        return Question(self.task.kind, len(self.task.answers), self.task.main)
+
+    def examples(self, rows: NDArray[np.int64]) -> Examples:
+        """Embeddings and targets of some rows."""
+        z = self.features.of(rows) if len(rows) else np.empty((0, 1), np.float32)
+        return Examples(z, self.target[rows], self.facts.people[rows])
+
+    def judged(self, answers: Answers, rows: NDArray[np.int64], held: Answers | None) -> Judged:
+        """Answers about rows, with thresholds from the training side."""
+        score = answers.score.astype(np.float32).astype(np.float64)  # as they are stored
+        limits = judgement.thresholds(held, score.shape[1])
+        answers = replace(answers, score=score)
+        return Judged(answers, rows, self.facts.people[rows], limits)
+
+    def fit(
+        self,
+        number: int,
+        draw: int,
+        split: Split,
+        seconds: float,
+        chosen: Mapping[str, Any] = MappingProxyType({}),
+    ) -> dict[str, Any]:
+        """What a result says of one fit on one split."""
+        sides = {"train": split.train, "choose": split.choose, "test": split.test}
+        people = self.facts.people
+        return {
+            "split": number,
+            "draw": draw,
+            **{side: len(rows) for side, rows in sides.items()},
+            "subjects": {side: len(np.unique(people[rows])) for side, rows in sides.items()},
+            "dropped_twins": self.facts.name[split.dropped].tolist(),
+            "chosen": dict(chosen),
+            "seconds": round(seconds, 2),
+            **(self.checks[number] if self.checks else {}),
+        }
+
+    def result(
+        self,
+        way: dict[str, Any],
+        judged: Sequence[Judged],
+        chance: Sequence[Judged] | None,
+        fits: list[dict[str, Any]],
+    ) -> Result:
+        """The document. docs/tasks.md explains every key."""
+        task, model, ways = self.task, self.model, self.ways
+        grid = probes.GRIDS.get((way["probe"], task.kind), ())
+        counted = np.unique(np.concatenate([run.row for run in judged]))
+        document = {
+            "format": FORMAT,
+            "nerula": __version__,
+            "task": {
+                "name": task.name,
+                "title": task.title,
+                "kind": task.kind,
+                "answers": list(task.answers),
+                "main": task.main,
+                "protocol": task.protocol,
+            },
+            "model": model.identity | {"fingerprint": fingerprint(model)},
+            "provenance": self.provenance,
+            "data": {
+                "store": self.store.digest,
+                "kind": _kind(self.store),
+                "recordings": len(self.store),
+                "lacking": self.lacking,
+                "split": guards.split_digest(self.facts, self.splits),
+                "tested": len(counted),
+            },
+            "way": way | ({"leads": list(ways.leads)} if ways.leads else {}),
+            "windows": {
+                "seconds": model.seconds,
+                "overlap": task.overlap,
+                "view": task.view,
+                "leads": list(self.features.plan.names),
+            },
+            "fits": fits,
+            "grid": [dict(one) for one in grid],
+            "metrics": judgement.overall(task, judged, chance, ways.resamples),
+            **judgement.details(task, judged, self.facts, ways.resamples),
+            "bootstrap": {
+                "resamples": ways.resamples,
+                "over": "subjects",
+                "seed": SEED,
+                "confidence": CONFIDENCE,
+            },
+            "seed": ways.seed,
+            "seconds": round(sum(one["seconds"] for one in fits), 2),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        }
+        return Result(document, tuple(judged), self.facts.name.astype(np.str_))
+
+
+def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways: Ways) -> Ground:
+    """Read the facts, draw the splits, and refuse what would break the protocol."""
+    kind = _kind(store)
+    if FAMILIES.get(kind, kind) != task.family or (kind == "sample" and not task.on_sample):
+        raise UsageError(
+            f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
+            f"Get it with: nerula fetch {task.fetch} FOLDER",
+        )
+    tuned = FINETUNED in ways.asked(task) and task.learners is None
+    if not task.trained and (tuned or ways.labels != (1.0,)):
+        raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
+    if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
+        raise UsageError(
+            f"The task {task.name} has no probe {', '.join(sorted(unknown))}.",
+            f"It has {', '.join(task.probes)}.",
+        )
+    facts = Facts.of(store)
+    target = task.target(facts)
+    features = Features(model, store, task, folder, ways.leads)
+    counts, complete = task.counts(facts, target), has_leads(store, features.plan.names)
+    splits = task.splits(facts, counts & complete)
+    recognised = task.kind == "identity"
+    checks = [
+        guards.sides_apart(facts, split, strangers=not recognised)
+        for split in splits
+        if task.view != "halves"  # both sides of that comparison are one recording
+    ]
+    judged = np.unique(np.concatenate([rows for one in splits for rows in (one.choose, one.test)]))
+    try:
+        training = model.config.training if model.config else {}
+        seen = guards.unseen(training, facts, kind, store.digest, judged)
+        provenance = {"status": "checked", "detail": seen}
+    except guards.UnverifiedError as error:
+        if not ways.unverified:
+            raise
+        provenance = {"status": "unverified", "detail": error.message}
+    lacking = int((counts & ~complete).sum())
+    held = (facts, target, splits, checks, provenance, features, lacking)
+    return Ground(model, task, store, ways, *held)
+
+
+def _kind(store: Store) -> str:
+    """What the store was made from."""
+    return str((store.facts.get("source") or {}).get("kind", "unknown files"))
