@@ -162,6 +162,17 @@ def test_cmsc_finds_the_segments_of_the_subject() -> None:
     assert method(batch, 0.0)["loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_cmsc_gives_directions() -> None:
+    method = made(Cmsc, **TINY).eval()
+    x, valid = given().x[:, 0], given().valid[:, 0]
+    with torch.no_grad():
+        z, pooled = method.embed(x, valid), pool([method.encoder(x, valid)], "mean")
+        nothing = method.embed(x[:1], torch.zeros_like(valid[:1]))
+    assert torch.allclose(z * pooled.norm(dim=1, keepdim=True), pooled, atol=1e-6)
+    assert torch.allclose(z.norm(dim=1), torch.ones(ROWS))
+    assert not nothing.any()
+
+
 # --- Ti-MAE ------------------------------------------------------------------------------------
 
 

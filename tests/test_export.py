@@ -58,6 +58,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "byol": ("byol", {"encoder": "resnet", "widths": (8, 8, 8, 8), "pooling": "moments"}),
     "simclr": ("simclr", {"encoder": "local"}),
+    "cmsc": ("cmsc", {"encoder": "local", "pooling": "stats"}),
 }
 
 

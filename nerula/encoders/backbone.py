@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from nerula.encoders import PIECE, Encoder, Tokens
 from nerula.encoders.local import LocalEncoder
@@ -21,6 +22,9 @@ class Backbone(Encoder):
     default. A ResNet knows nothing of masks: what is invalid is zero for it, after the scaling,
     and zero again after each of its blocks. With `norm="batch"`, the original, hidden stretches
     still weigh in the statistics of a batch, as zeros; with `norm="position"` they do not.
+
+    With `directions` a vector's length is taken out: for a loss that compares nothing but angles,
+    and so lets the lengths grow a thousandfold for some recordings.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Backbone(Encoder):
         normalise: str,
         unit: float,
         leads: int,
+        directions: bool = False,
     ) -> None:
         super().__init__()
         known = (
@@ -45,6 +50,7 @@ class Backbone(Encoder):
             if chosen not in choices:
                 raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(choices)}.")
         self.pooling, self.normalise, self.unit = pooling, normalise, unit
+        self.directions = directions
         self.encoder: Encoder
         if encoder == "local":
             self.encoder = LocalEncoder(leads=inputs(leads, normalise))
@@ -67,4 +73,5 @@ class Backbone(Encoder):
 
     def pooled(self, x: Tensor, valid: Tensor) -> Tensor:
         """One vector for each signal of any length: (B, dimensions)."""
-        return pool(self.pieces(x, valid), self.pooling)
+        z = pool(self.pieces(x, valid), self.pooling)
+        return F.normalize(z, dim=-1) if self.directions else z

@@ -20,9 +20,9 @@ class Cmsc(Method):
 
         L = -mean over pairs of log( exp(s_ij / t) / sum_k exp(s_ik / t) ),  plus the reverse
 
-    No augmentation and no projector. A window of the loop holds both segments, so every method
-    sees the same seconds of signal: 10.24 s are two segments of 5.12 s, and the model embeds
-    windows of 5.12 s.
+    No augmentation and no projector. The embedding's length is taken out, of which the loss knows
+    nothing. A window of the loop holds both segments, so every method sees the same seconds of
+    signal: 10.24 s are two segments of 5.12 s, and the model embeds windows of 5.12 s.
 
     The released code weighs the pairs of a recording and the other pairs of a subject as three
     means of equal weight; here, as in the paper's equation, every pair counts the same.
@@ -66,6 +66,7 @@ class Cmsc(Method):
             normalise=normalise,
             unit=unit,
             leads=leads,
+            directions=True,
         )
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002

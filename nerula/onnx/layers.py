@@ -230,6 +230,13 @@ def pooled(g: Graph, values: Value, seen: Value, kind: str, width: int) -> Value
     return _flat(g, g.op("Concat", *parts, axis=2))
 
 
+def unit_length(g: Graph, z: Value) -> Value:
+    """`torch.nn.functional.normalize` of vectors (B, D)."""
+    length = g.op("Sqrt", g.sum(g.op("Mul", z, z), 1))
+    unit: Value = g.op("Div", z, g.op("Max", length, g.constant(1e-12)))
+    return unit
+
+
 def _products(g: Graph, apart: Value, width: int) -> Value:
     """Sums of products along the directions (B, 1, K (K + 1) / 2)."""
     across = directions(width, torch.device("cpu"))

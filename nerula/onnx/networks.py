@@ -29,6 +29,7 @@ from nerula.onnx.layers import (
     norm,
     pooled,
     scaled,
+    unit_length,
     window_bias,
 )
 
@@ -54,7 +55,8 @@ def embedding(g: Graph, method: Method, signal: Value) -> Value:
     tokens = ENCODERS[type(encoder)](
         g, encoder, scaled(g, measured(g, signal), holder.normalise, holder.unit)
     )
-    return pooled(g, *tokens, holder.pooling, encoder.width)
+    z = pooled(g, *tokens, holder.pooling, encoder.width)
+    return unit_length(g, z) if isinstance(own, Backbone) and own.directions else z
 
 
 def _unknown(method: Method) -> UsageError:
