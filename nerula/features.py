@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PIECE = 5.0
 """Seconds of the pieces that recordings are cut into, where pieces are wanted."""
+WINDOWS = 10
+"""How many of them a recording gives where they lie at random places."""
 KEPT_EVERY = 4096
 """Recordings after which what is computed is written down."""
 
@@ -55,7 +57,7 @@ class Cut(Protocol):
 
     @property
     def view(self) -> View:
-        """The whole recording, each lead on its own, or halves apart."""
+        """The whole recording, each lead on its own, halves apart, or windows anywhere."""
 
     @property
     def overlap(self) -> float:
@@ -95,7 +97,7 @@ class Features:
         gap: Gap | None = None,
         advance: "Advance | None" = None,
     ) -> NDArray[np.float32]:
-        """(N, pieces * D): pieces are the task's leads or halves, or the whole recording.
+        """(N, pieces * D): pieces are the task's leads, halves or windows, or the whole recording.
 
         `advance` is told how many are done, instead of a bar on the terminal.
         """
@@ -190,6 +192,11 @@ class Features:
                     half = x.shape[1] // 2
                     yield x[:, :half], valid[:, :half]
                     yield x[:, half:], valid[:, half:]
+                case "windows":
+                    length = round(PIECE * self.model.contract.rate)
+                    for start in _places(self._names[row], x.shape[1] - length):
+                        part = slice(start, start + length)
+                        yield x[:, part], valid[:, part]
                 case _:
                     yield x, valid
 
@@ -239,6 +246,13 @@ class Features:
             "gap": None if gap is None else [gap.share, gap.filling],
         }
         return _digest(facts)
+
+
+def _places(name: str, last: int) -> NDArray[np.int64]:
+    """Where the windows of a recording begin: the same every time."""
+    seed = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    rng = np.random.default_rng(int.from_bytes(seed, "little"))
+    return rng.integers(0, max(0, last) + 1, WINDOWS)
 
 
 def _digest(facts: dict[str, Any]) -> str:

@@ -203,7 +203,7 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     checks = [
         guards.sides_apart(facts, split, strangers=not recognised)
         for split in splits
-        if task.view != "halves"  # both sides of that comparison are one recording
+        if not task.within
     ]
     judged = np.unique(np.concatenate([rows for one in splits for rows in (one.choose, one.test)]))
     try:

@@ -112,7 +112,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ground": {"__init__", "bootstrap", "errors", "features", "guards", "judgement", "leads"}
     | {"metrics", "model", "probes", "results", "store", "tasks"},
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
-    | {"metrics", "results"},
+    | {"metrics", "results", "tasks"},
     "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
     | {"ground", "metrics", "model", "probes", "recognise", "results", "store", "tasks"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}

@@ -570,14 +570,17 @@ def test_identity_from_the_publishers_folder(
     tiny(tmp_path / "m", ("I",))
     results = {
         name: probe(str(tmp_path / "m"), name, shared_data("ecgid"), out=tmp_path / "out")[0]
-        for name in ("identity", "identity-windows")
+        for name in ("identity", "identity-halves", "identity-windows")
     }
-    across, within = (results[name].metrics for name in ("identity", "identity-windows"))
+    across, within, windows = (one.metrics for one in results.values())
     assert across["rank1"]["n"] == 85  # 89 have two recordings, 4 of them one sound one
     assert within["rank1"]["n"] == 90
     assert across["eer"]["high"] < 0.5
     assert within["eer"]["value"] < across["eer"]["value"]
-    assert "easy" in results["identity-windows"].document["task"]["title"]
+    assert "easy" in results["identity-halves"].document["task"]["title"]
+    assert windows["rank1"]["n"] == 90
+    assert windows["rank1"]["value"] > within["rank1"]["value"]  # samples of theirs are there
+    assert [one["draw"] for one in results["identity-windows"].document["fits"]] == list(range(10))
 
 
 @pytest.mark.slow

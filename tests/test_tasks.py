@@ -189,7 +189,7 @@ def test_identity_pairs(ptb: Facts, shared_data: Shared) -> None:
     assert len(across.test) == 89  # Person_74 has one recording only
     assert people.name[across.choose[:2]].tolist() == ["Person_01/rec_1", "Person_02/rec_1"]
     assert people.name[across.test[:2]].tolist() == ["Person_01/rec_2", "Person_02/rec_2"]
-    _, (within,) = drawn("identity-windows", people)
+    _, (within,) = drawn("identity-halves", people)
     assert len(within.test) == 90
 
 

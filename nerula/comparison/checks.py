@@ -35,7 +35,7 @@ def before(
         guards.sides_apart(one.facts, split, strangers=one.task.kind != "identity")
         for one in drawn.values()
         for split in one.splits
-        if one.task.view != "halves"
+        if not one.task.within
     ]
     found = [
         _check(f"{what} on two sides of a split", len(sides),

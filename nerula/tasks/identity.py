@@ -1,7 +1,7 @@
 """Whose recording is it? Nothing is trained: a gallery of one recording each, a query of each.
 
 Across recordings of a person, which is what counts; and, apart from it and named so, between two
-halves of one recording, where skin, electrodes and posture are the same and every method is good.
+halves or random windows of one recording, where skin, electrodes and posture are the same.
 A cosine between embeddings decides, as they are or along the directions that tell the
 gallery's recordings apart from each other better than pieces of one. ECG-ID: Lugovaya 2005, https://doi.org/10.13026/C2J01F.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import NerulaError
-from nerula.tasks.task import Facts, Rows, Split, Task
+from nerula.tasks.task import Facts, Rows, Split, Task, View
 
 HELD_OUT = ("9", "10")
 """The folds of PTB-XL whose people no pretraining has met."""
@@ -51,8 +51,8 @@ def _first_and_second(facts: Facts, counts: NDArray[np.bool_]) -> list[Split]:
     return [_compared(gallery, query)]
 
 
-def _halves(facts: Facts, counts: NDArray[np.bool_]) -> list[Split]:
-    """The first recording of each person: its first half the gallery, its second the query."""
+def _first(facts: Facts, counts: NDArray[np.bool_]) -> list[Split]:
+    """The first recording of each person, which is gallery and query."""
     first = np.array([rows[0] for rows in _by_person(facts, counts).values()], np.int64)
     return [_compared(first, first)]
 
@@ -68,7 +68,7 @@ def _compared(gallery: Rows, query: Rows) -> Split:
 
 
 def _task(
-    name: str, title: str, protocol: str, *, ptbxl: bool = False, halves: bool = False
+    name: str, title: str, protocol: str, *, ptbxl: bool = False, view: View = "whole"
 ) -> Task:
     return Task(
         name=name,
@@ -81,10 +81,10 @@ def _task(
         probes=("discriminant", "centred", "cosine"),
         protocol=protocol,
         target=_known_held_out if ptbxl else _known,
-        splits=_halves if halves else _first_and_second,
+        splits=_first_and_second if view == "whole" else _first,
         fetch="ptbxl100" if ptbxl else "ecgid",
         leads=() if ptbxl else ("I",),
-        view="halves" if halves else "whole",
+        view=view,
         learners=_others if ptbxl else None,
     )
 
@@ -103,9 +103,16 @@ TASKS = (
         ptbxl=True,
     ),
     _task(
-        "identity-windows",
+        "identity-halves",
         "Identity within one recording, ECG-ID: easy, no evidence of identification",
         "The first recording of each person: its first half is the gallery, its second the query.",
-        halves=True,
+        view="halves",
+    ),
+    _task(
+        "identity-windows",
+        "Identity by windows of one recording that overlap, ECG-ID: no evidence of identification",
+        "Ten windows of 5 s at random places of each person's first recording; each in turn is "
+        "the query, and the nine others of everybody are the gallery. They share samples.",
+        view="windows",
     ),
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 Kind = Literal["classes", "values", "labels", "identity", "leads"]
-View = Literal["whole", "leads", "halves"]
+View = Literal["whole", "leads", "halves", "windows"]
 
 FAMILIES: dict[str, str] = {
     "ptbxl100": "ptbxl",
@@ -114,7 +114,8 @@ class Task:
     leads: tuple[str, ...] = ()
     """Which signals of the data; where empty, the model's own."""
     view: View = "whole"
-    """Recordings as they are; each lead on its own, joined afterwards; or halves apart."""
+    """Recordings as they are; each lead on its own, joined afterwards; or halves apart, or windows
+    at random places."""
     overlap: float = 0.0
     """Share of a window that the next one repeats; the last one ends with the recording."""
     learners: Callable[[Facts], Rows] | None = None
@@ -126,6 +127,11 @@ class Task:
     def trained(self) -> bool:
         """Whether a probe is fitted, on labels of which there may be fewer."""
         return self.kind not in ("identity", "leads")
+
+    @property
+    def within(self) -> bool:
+        """Whether both sides of a comparison are one recording."""
+        return self.view in ("halves", "windows")
 
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
