@@ -35,8 +35,11 @@ def of_table(table: Table, standings: Standings) -> dict[str, Any]:
         _best(column, {name: cells[place] for name, cells in grid.items()}, compared)
         for place, column in enumerate(table.columns)
     ]
+    failed = {cell.row for cell in plan.cells.values() if cell.status == FAILED}
     rows = []
     for name, cells in grid.items():
+        if not any(cells) and name not in failed:
+            continue  # nothing of it is computed yet
         row = compared[name]
         filled = [
             None if cell is None else _cell(
