@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerula.errors import UsageError
-from nerula.leads import Plan, has_leads
+from nerula.leads import Plan, has_leads, held_leads
 from nerula.method import Needs
 from nerula.options import Options
 from nerula.store import Store
 
 SHARE_OF_MEMORY = 0.25
 """How much of an accelerator's free memory a store may take."""
-ORDER, CROPS = 1, 2
-"""Streams of random numbers, so that the order and the crops do not resemble each other."""
+ORDER, CROPS, LEADS = 1, 2, 3
+"""Streams of random numbers, so that order, crops and leads do not resemble each other."""
+ANY = ("any",)
+"""Instead of a lead's name: one of those that a recording has."""
 
 
 class Windows(NamedTuple):
@@ -59,6 +61,9 @@ class Batches:
         labelled: Labelled | None = None,
     ) -> None:
         self.device, self.share, self.segments = device, share, needs.segments
+        self._held = held_leads(store) if leads == ANY else None
+        if leads == ANY:
+            leads = home(store.contract.leads)
         self._plan = leads if isinstance(leads, Plan) else self._planned(store, leads)
         self.leads = self._plan.names
         if needs.labels and labelled is None:
@@ -106,16 +111,37 @@ class Batches:
         start = (drawn * (room + 1)).astype(np.int64)
         rank, ranks = self.share
         mine = slice(rank * self.batch // ranks, (rank + 1) * self.batch // ranks)
-        return self.windows(rows[mine], start[mine])
+        lead = self._drawn(rows, step)
+        return self.windows(rows[mine], start[mine], None if lead is None else lead[mine])
 
-    def windows(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> Windows:
-        """Windows of the training's leads and segments."""
+    def windows(
+        self,
+        rows: NDArray[np.int64],
+        start: NDArray[np.int64],
+        lead: NDArray[np.int64] | None = None,
+    ) -> Windows:
+        """Windows of the training's leads and segments, or of one of the store's for each row."""
         x, valid = self._gather(rows, start, self.segments * self.window)
+        if lead is None:
+            x, valid = (self._planned_leads(one) for one in (x, valid))
+        else:
+            each = torch.arange(len(rows)).to(x.device), torch.from_numpy(lead).to(x.device)
+            x, valid = (one[each].unsqueeze(1) for one in (x, valid))
         subject = torch.from_numpy(self._subject[rows]).to(x.device)
         labels = None if self._labels is None else self._labels[torch.from_numpy(rows)]
         if labels is not None:
             labels = labels.to(x.device, non_blocking=True)
         return Windows(self._cut(x), self._cut(valid), subject, labels)
+
+    def _drawn(self, rows: NDArray[np.int64], step: int) -> NDArray[np.int64] | None:
+        """One of the leads that each recording has, where any may be seen."""
+        if self._held is None:
+            return None
+        chance = np.random.default_rng((self.seed, LEADS, step)).random(len(rows))
+        held = self._held[rows]
+        number = (chance * held.sum(1)).astype(np.int64)
+        there = (~held).argsort(axis=1, kind="stable")  # first those that it has, in their order
+        return np.take_along_axis(there, number[:, None], 1)[:, 0]
 
     @staticmethod
     def _planned(store: Store, leads: Sequence[str]) -> Plan:
@@ -139,14 +165,19 @@ class Batches:
         """Rows of the folds that have the leads and fill the segments at least by half."""
         asked = chosen_folds(store.column("fold"), folds)
         asked &= self._lengths > (self.segments - 0.5) * self.window
-        complete = has_leads(store, self.leads)
+        complete = has_leads(store, self.leads) if self._held is None else self._held.any(1)
         self.lacking = int((asked & ~complete).sum())
         return np.flatnonzero(asked & complete)
 
+    def _planned_leads(self, x: Tensor) -> Tensor:
+        """(B, all leads, S T) to the leads of the training."""
+        if self._plan.rows == tuple(range(x.shape[1])) and self._plan.places is None:
+            return x
+        taken: Tensor = self._plan.of(x, axis=1)
+        return taken
+
     def _cut(self, x: Tensor) -> Tensor:
-        """(B, all leads, S T) to (B, S, L, T)."""
-        if self._plan.rows != tuple(range(x.shape[1])) or self._plan.places is not None:
-            x = self._plan.of(x, axis=1)
+        """(B, L, S T) to (B, S, L, T)."""
         segments = x.reshape(*x.shape[:-1], self.segments, self.window)
         return segments.transpose(1, 2).contiguous()
 
@@ -165,6 +196,11 @@ def chosen_folds(fold: NDArray[np.object_], folds: str) -> NDArray[np.bool_]:
             raise UsageError(f"--folds {folds!r} is not understood.", "Write 1-8, 1,3 or all.")
         names |= {str(number) for number in range(int(first), int(last or first) + 1)}
     return np.array([name is None or name in names for name in fold], bool)
+
+
+def home(leads: Sequence[str]) -> tuple[str]:
+    """The lead that a model of any lead is named after, and watched by in training."""
+    return ("II",) if "II" in leads else (leads[0],)
 
 
 def subject_numbers(subject: NDArray[np.object_]) -> NDArray[np.int64]:

@@ -60,14 +60,26 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
 
     `training` is the provenance in a model's config, `kind` and `digest` those of the store,
     `judged` the rows that choose and test. A provenance that does not say enough is refused too.
+    What a model was before it was trained further counts as much.
     """
+    said, stage = [], training
+    while stage:
+        said.append(_unseen(stage, facts, kind, digest, judged))
+        stage = stage.get("start", {}).get("training", {})
+    return "; before that, ".join(said) or _unseen(training, facts, kind, digest, judged)
+
+
+def _unseen(
+    training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows
+) -> str:
+    """One training."""
     if training.get("steps") == 0:
         return "untrained: it has seen no recording"
     data = training.get("data")
     if not isinstance(data, Mapping):
         raise _unverified("it does not say what the model was trained on")
     if data.get("parts"):  # a joined store: each data set in it for itself
-        each = [unseen({"data": part}, facts, kind, "", judged) for part in data["parts"]]
+        each = [_unseen({"data": part}, facts, kind, "", judged) for part in data["parts"]]
         return "; ".join(each)
     folds, trained = data.get("folds"), data.get("kind")
     if trained is None and data.get("store") == digest:

@@ -85,6 +85,14 @@ def has_leads(store: Store, leads: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([set(leads) <= set(held) for held in store.column("leads")], bool)
 
 
+def held_leads(store: Store) -> NDArray[np.bool_]:
+    """Which of the store's leads each recording has, at least in part: (recordings, leads)."""
+    if len(store.contract.leads) == 1:
+        return np.ones((len(store), 1), bool)
+    own = store.contract.leads
+    return np.array([[lead in held for lead in own] for held in store.column("leads")], bool)
+
+
 def lacking(leads: Sequence[str], valid: NDArray[np.bool_]) -> tuple[str, ...]:
     """The leads of several that hold nothing valid (leads, time)."""
     if len(leads) == 1:

@@ -68,11 +68,11 @@ class Machine:
 
 
 def _has_bf16(device: str) -> bool:
-    """Whether bfloat16 is faster there. On CPUs it is with AMX tiles only: see docs/log.md."""
+    """Whether bfloat16 is faster there: on CPUs with AMX tiles or AVX-512's products of it."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return device == "cpu" and bool(tiles())
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 def _processor() -> str:

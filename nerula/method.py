@@ -82,6 +82,9 @@ class Method(nn.Module, ABC):
         """Fill (B, L, T) where it is invalid, in mV."""
         return torch.where(valid, x, self.decode(x, valid))
 
+    def after_start(self) -> None:
+        """Run when the weights of a trained model were loaded to go on from them."""
+
     def after_step(self, progress: float) -> None:
         """Run after each optimiser step, for moving averages."""
 

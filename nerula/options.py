@@ -34,7 +34,8 @@ class Options:
     folds: which folds to train on, such as 1-8, 1,3 or all; recordings without a fold are taken.
     window: seconds of a recording that a method sees, all its segments together; a random crop of
         longer ones, shorter ones are padded.
-    leads: which of the store's leads, such as II or I,V2; all of them where it is empty.
+    leads: which of the store's leads, such as II or I,V2; all of them where it is empty. With any,
+        a method of one lead sees one of those that a recording has, each time another by chance.
     precision: bf16 computes matrix products in bfloat16, fp32 everything in float32; auto takes
         bf16 where the processor has instructions for it.
     device: auto, cpu, cuda or cuda:1; auto takes an accelerator where there is one.
@@ -73,11 +74,15 @@ LOOP = {field.name: field for field in fields(Options)}
 
 
 def split(
-    kind: "type[Method]", preset: str | None, given: Mapping[str, Any]
+    kind: "type[Method]",
+    preset: str | None,
+    given: Mapping[str, Any],
+    held: Mapping[str, Any] | None = None,
 ) -> tuple[Options, dict[str, Any]]:
     """Part what was given into the loop's options and all arguments of the method.
 
-    A preset's values stand in for the defaults of both.
+    A preset's values stand in for the defaults of both; `held` are the arguments of a model that
+    is trained further.
     """
     own = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
     for name in given:
@@ -92,6 +97,7 @@ def split(
         raise UsageError(f"{kind.__name__} has no preset {preset!r}.", f"Known: {names}.")
     loop = dict(kind.recipes.get(preset, {})) if preset else {}
     arguments = own | (dict(kind.presets[preset]) if preset else {})
+    arguments |= {name: frozen(value) for name, value in (held or {}).items()}
     for name, value in given.items():
         (loop if name in LOOP else arguments)[name] = value
     return Options(**loop), arguments
@@ -110,6 +116,9 @@ def command_line(kind: "type[Method]", name: str) -> list[inspect.Parameter]:
     if kind.presets:
         chosen = f"a named set of arguments: {', '.join(sorted(kind.presets))}"
         options.insert(0, _option("preset", str | None, None, chosen, own))
+    if kind.trains:
+        begun = "a trained model to go on from, with its arguments: its folder or name"
+        options.insert(0, _option("start", str | None, None, begun, loop))
     return options + [
         _option(one.name, hints[one.name], one.default, help_.get(one.name, ""), own)
         for one in inspect.signature(kind).parameters.values()

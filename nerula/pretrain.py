@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from nerula import __version__
 from nerula.batches import Batches
+from nerula.beginning import Beginning, begin
 from nerula.bundle import save
 from nerula.census import census
 from nerula.display import Display
@@ -49,6 +50,7 @@ def pretrain(
     run: Path,
     *,
     preset: str | None = None,
+    start: str | Path | None = None,
     watch: Watch | None = None,
     **options: Any,
 ) -> int:
@@ -56,7 +58,8 @@ def pretrain(
 
     The store of an address, such as s3://bucket/store, is brought into the cache first.
 
-    `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. A
+    `options` are those of the loop (`nerula.options.Options`) and the method's own arguments. With
+    `start`, a model of the same method, the training goes on from its weights and arguments. A
     run that was interrupted, by whatever, is continued by the same call. Controls have nothing to
     learn, and with no epochs nothing is learned: their model is written at once. `watch` looks at
     the method after each epoch, and may end the training by an exception of its own. Returns an
@@ -64,7 +67,8 @@ def pretrain(
     """
     store = needed_store(store)
     kind, data = find(method), Store.open(store)
-    loop, arguments = split(kind, preset, options)
+    begun = begin(method, start, preset, data.contract)
+    loop, arguments = split(kind, preset, options, begun.arguments)
     if not kind.trains:
         loop = replace(loop, epochs=0)
     leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
@@ -77,7 +81,7 @@ def pretrain(
     try:
         device = machine.enter(ranks.local)
         torch.manual_seed(loop.seed)
-        model = kind(**arguments).to(device)
+        model = begun.given(kind(**arguments)).to(device)
         share = (ranks.rank, ranks.world)
         batches = Batches(data, model.needs, loop, device, leads=leads, share=share)
         work = partial(
@@ -95,6 +99,7 @@ def pretrain(
             "options": asdict(loop),
             "machine": asdict(machine),
             "store": {"path": str(store), "digest": data.digest, "recordings": len(batches.index)},
+            **begun.digest,
         }
         if batches.lacking:
             words = f"{batches.lacking} recordings lack one of {' '.join(leads)}: left out."
@@ -104,7 +109,8 @@ def pretrain(
             if record.state.get("status") == "finished" and (run / MODEL).exists():
                 _farewell(record, store)
                 return 0
-            command = _command(method, store, run, preset, options)
+            given = {"preset": preset, "start": start, **options}
+            command = _command(method, store, run, given)
             _say_new_number(record, ranks.world)
             facts = {"command": command, "nerula": __version__, "machine": machine.facts()}
             record.note(**facts, ranks=ranks.world)
@@ -117,9 +123,9 @@ def pretrain(
                 model,
                 name=method,
                 arguments=arguments,
-                contract=replace(data.contract, leads=leads),
+                contract=replace(data.contract, leads=batches.leads),
                 window=batches.window,
-                training=_provenance(record, config, _seen(data, batches)),
+                training=_provenance(record, config, _seen(data, batches), begun),
             )
             record.note(status="finished", problem=None)
             if watch is None:
@@ -206,7 +212,9 @@ def _seen(store: Store, batches: Batches) -> dict[str, Any]:
     return {**kind, **parts, **census(store, batches.index)}
 
 
-def _provenance(record: Run, config: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(
+    record: Run, config: Mapping[str, Any], seen: Mapping[str, Any], begun: Beginning
+) -> dict[str, Any]:
     """Where a model comes from, for its config and its card."""
     ended = [row for row in record.rows() if "embedding_rank" in row]
     last = ended[-1] if ended else {}
@@ -224,6 +232,7 @@ def _provenance(record: Run, config: Mapping[str, Any], seen: Mapping[str, Any])
         "steps": record.state["steps"],
         "collapsed": bool(record.state.get("collapsed")),
         "last epoch": measured,
+        **begun.provenance,
     }
 
 
@@ -241,13 +250,12 @@ def _farewell(record: Run, store: Path) -> None:
     console.print(f"Next: nerula embed {model} {store} {out}", markup=False, soft_wrap=True)
 
 
-def _command(
-    method: str, store: Path, run: Path, preset: str | None, options: Mapping[str, Any]
-) -> str:
+def _command(method: str, store: Path, run: Path, options: Mapping[str, Any]) -> str:
     """The command line that asks for the same."""
     words = ["nerula", "pretrain", method, str(store), str(run)]
-    words += ["--preset", preset] if preset else []
     for name, value in options.items():
+        if value is None:
+            continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")

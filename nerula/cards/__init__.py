@@ -4,8 +4,9 @@ README.md is the model card, DATA.md says what was learned from, results.json ho
 the card. Both cards follow from config.json and from these figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nerula.cards import effort, figures, people, tripod
 from nerula.cards.markdown import flat, front_matter, pairs
@@ -22,7 +23,7 @@ NOT_INTENDED = (
     "diagnosis, monitoring or any decision about a person. It has seen only the recordings named "
     "above; other devices, leads, ages and diseases than theirs need a validation of their own."
 )
-_ELSEWHERE = ("data", "machine", "seconds", "steps", "command", "collapsed")
+_ELSEWHERE = ("data", "machine", "seconds", "steps", "command", "collapsed", "start")
 """Parts of the provenance that the card tells in words of its own."""
 
 
@@ -46,7 +47,7 @@ def written(config: Config, folder: Path, name: str | None = None) -> str:
 
 def card(config: Config, held: figures.Figures | None = None, name: str | None = None) -> str:
     """The model card; `name` is what `nerula.load` finds the model by."""
-    contract, training, held = config.contract, config.training, held or []
+    contract, held = config.contract, held or []
     leads, titled = ", ".join(contract.leads), name or config.method
     groups = any(group["metrics"] for one in held for group in one.get("subgroups", []))
     known = tripod.Known(people.known(config), bool(held), groups)
@@ -73,10 +74,10 @@ def card(config: Config, held: figures.Figures | None = None, name: str | None =
         *figures.section(held),
         "## Data",
         *people.credits_of(config),
-        pairs(people.summary(training.get("data", {}))),
+        *people.summaries(config),
         f"Who they are, and what is not known of them: [{DATA_CARD}]({DATA_CARD}).",
         "## Training",
-        *_training(config),
+        *_trainings(config),
         "## Intended and not intended",
         f"Intended: {INTENDED} Not intended: {NOT_INTENDED}",
         "## TRIPOD+AI: what is reported, and what is not",
@@ -99,9 +100,18 @@ def _facts(config: Config) -> dict[str, str]:
     }
 
 
-def _training(config: Config) -> list[str]:
-    """What was asked for, how long it took, how it ended."""
-    training = config.training
+def _trainings(config: Config) -> list[str]:
+    """What was asked for, how long it took, how it ended; the latest first."""
+    said = []
+    for number, training in enumerate(people.stages(config)):
+        if number:
+            said.append("It began with the weights of a model that had been trained like this:")
+        said += _training(training)
+    return said or ["Not known."]
+
+
+def _training(training: Mapping[str, Any]) -> list[str]:
+    """One training."""
     said = []
     if training.get("collapsed"):
         said.append("**Collapsed**: the model tells recordings hardly apart.")
@@ -112,4 +122,4 @@ def _training(config: Config) -> list[str]:
     rest = {name: value for name, value in training.items() if name not in _ELSEWHERE}
     if rest:
         said.append(pairs(flat(rest)))
-    return said or ["Not known."]
+    return said

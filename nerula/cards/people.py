@@ -14,14 +14,43 @@ LIMITS = (
 )
 
 
+def stages(config: Config) -> list[Mapping[str, Any]]:
+    """The training of a model, and before it those of the models that it went on from."""
+    found: list[Mapping[str, Any]] = []
+    training: Mapping[str, Any] = config.training
+    while training:
+        found.append(training)
+        training = training.get("start", {}).get("training", {})
+    return found
+
+
+def stores(config: Config) -> list[Mapping[str, Any]]:
+    """What each stage has learned from, where it is not what a later one learned from too."""
+    found: list[Mapping[str, Any]] = []
+    for training in stages(config):
+        data = training.get("data", {})
+        if not any(_same(data, other) for other in found):
+            found.append(data)
+    return found or [{}]
+
+
+def _same(data: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(data.get(name) == other.get(name) for name in ("kind", "folds", "recordings"))
+
+
 def known(config: Config) -> bool:
     """Whether it is written down who was learned from."""
-    return "subjects" in config.training.get("data", {})
+    return all("subjects" in data for data in stores(config))
+
+
+def summaries(config: Config) -> list[str]:
+    """The few lines of data that both cards have, for each stage that had others."""
+    first, *earlier = (pairs(summary(data)) for data in stores(config))
+    return [first, *(part for one in earlier for part in ("Before that, from:", one))]
 
 
 def data_card(config: Config) -> str:
     """DATA.md: what a model has learned from."""
-    data = config.training.get("data", {})
     contract = config.contract
     band = f"{contract.band[0]:g} to {contract.band[1]:g} Hz" if contract.band else "no filter"
     sections = [
@@ -29,7 +58,7 @@ def data_card(config: Config) -> str:
         f"# What {config.method} has learned from",
         "\n".join(credits_of(config)) or "The publisher is not known: files of one's own.",
         "## Recordings",
-        pairs(summary(data)),
+        *summaries(config),
         "## Prepared as",
         pairs(
             {
@@ -41,7 +70,7 @@ def data_card(config: Config) -> str:
             }
         ),
         "## Who",
-        *_groups(data),
+        *(part for data in stores(config) for part in _groups(data)),
         "## Limits",
         LIMITS,
         f"The model is described in [{CARD}]({CARD}).",
@@ -74,9 +103,8 @@ def _subjects(data: Mapping[str, Any]) -> str:
 
 def credits_of(config: Config) -> list[str]:
     """Whose recordings these are, where a publisher is known."""
-    seen = config.training.get("data", {})
-    kinds = [part.get("kind") for part in seen.get("parts") or []] or [seen.get("kind")]
-    return [_credit(PUBLICATIONS[kind]) for kind in kinds if kind in PUBLICATIONS]
+    kinds = [part.get("kind") for seen in stores(config) for part in seen.get("parts") or [seen]]
+    return [_credit(PUBLICATIONS[kind]) for kind in dict.fromkeys(kinds) if kind in PUBLICATIONS]
 
 
 def _credit(one: Publication) -> str:

@@ -100,6 +100,11 @@ class Byol(Method):
         """Pool the encoder's tokens; projector and predictor are thrown away."""
         return self.encoder.pooled(x, valid)
 
+    def after_start(self) -> None:
+        """Let the target begin as the online network does."""
+        if self.target is not None:
+            self.target = Target(self.encoder, self.projection)
+
     def after_step(self, progress: float) -> None:
         """Move the target towards the online network."""
         if self.target is not None:

@@ -238,6 +238,11 @@ class Nerula(Method):
             pieces.append(rebuilt[..., keep].float())
         return scaled.out(torch.cat(pieces, dim=-1))
 
+    def after_start(self) -> None:
+        """Let the target begin as the online network does."""
+        if self.target is not None and self.projection is not None:
+            self.target = Target(self.encoder, self.projection)
+
     def after_step(self, progress: float) -> None:
         """Move the target towards the online network, from rate `ema` to 1 along a cosine."""
         if self.target is not None and self.projection is not None:
