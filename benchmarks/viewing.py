@@ -141,9 +141,9 @@ def measured(clients: int, seconds: float) -> Iterator[Figure]:
     with viewer() as (process, port):
         asyncio.run(_ready(port))
         asyncio.run(load(port, clients, min(seconds, 2)))  # what is made once is made
-        before, used = memory(process.pid), _processor(process.pid)
+        before, used = memory(process.pid), processor(process.pid)
         found = asyncio.run(load(port, clients, seconds))
-        after, spent = memory(process.pid), _processor(process.pid) - used
+        after, spent = memory(process.pid), processor(process.pid) - used
     wrong = ", ".join(f"{count} x {what}" for what, count in found.errors.items())
     yield Figure(group, "errors", sum(found.errors.values()), "", wrong)
     yield Figure(group, "requests", found.rate, "per second", f"{len(found.waits):,} in all")
@@ -154,7 +154,7 @@ def measured(clients: int, seconds: float) -> Iterator[Figure]:
     yield Figure(group, "memory after", after, "MB")
 
 
-def _processor(process: int) -> float:
+def processor(process: int) -> float:
     """Seconds of processor time that a process has used."""
     try:
         words = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
