@@ -159,7 +159,7 @@ class _Work:
     def _run(
         self, console: "Console", seeds: Sequence[int], machine: Mapping[str, Any], dry: bool
     ) -> int:
-        from nerula.comparison import terminal
+        from nerula.comparison import checks, kept, terminal
         from nerula.comparison.publish import publish
         from nerula.comparison.work import Hands, StoppedError, compute
         from nerula.pretrain import pretrain
@@ -170,20 +170,22 @@ class _Work:
         request = self.request = request.on(
             {name: store.contract.leads for name, store in training.items()}
         )
-        plan, asked = self._planned(tasks, training, seeds)
-        terminal.show_checks(console, plan.checks, {})
+        plan, cells = self._planned(tasks, training, seeds)
+        terminal.show_taken(console, kept.settle(plan))
+        work = kept.work(plan, cells)
+        tasks |= self._answered_before(plan, work, tasks)
+        terminal.show_checks(console, checks.summed(plan.checks), {})
         if dry:
-            terminal.show_plan(console, plan)
+            terminal.show_plan(console, plan, work)
             return 0
         plan.save()
         hands = Hands(
-            asked=asked,
+            asked=work,
             pretrain=pretrain,
             rows=request.rows,
             training={name: store.path for name, store in training.items()},
             tasks=tasks,
             machine=machine,
-            tuning=request.tuning,
             say=lambda cell, outcome: terminal.say(console, plan, cell, outcome),
         )
         try:
@@ -224,12 +226,33 @@ class _Work:
         held |= {f"pretraining {name}": _described(store) for name, store in training.items()}
         plan = Plan(
             self.out, asdict(budget), held,
-            [asdict(row) for row in request.rows.values()], list(request.tables), cells,
+            [asdict(row) for row in request.rows.values()], list(request.tables), cells, counted,
         )  # fmt: skip
         if (self.out / FILE).exists():
             plan = plan.joined(Plan.read(self.out))
-        plan.checks = counted
         return plan, list(cells)
+
+    def _answered_before(
+        self, plan: "Plan", work: Sequence[str], tasks: Mapping[str, "Store"]
+    ) -> "dict[str, Store]":
+        """The stores of tasks that nobody asks for now, but that may have to be asked again."""
+        from nerula.tasks import find
+
+        stores: dict[str, Store] = {}
+        for cell in (plan.cells[name] for name in work if plan.cells[name].needs):
+            name = cell.inputs["task"]
+            if name in tasks or name in stores:
+                continue
+            why = f"{cell.row} has answered {name} too, and may have to be asked again."
+            task = find(name)
+            try:
+                store = self._store(task.family, task)
+            except UsageError as error:
+                raise UsageError(f"{why} {error.message}", error.remedy) from None
+            if store.digest != cell.inputs["store"]:
+                raise UsageError(f"{why} {store.path} is not the store that it was asked on.")
+            stores[name] = store
+        return stores
 
     def _store(self, family: str, task: "Task | None" = None) -> "Store":
         """The store of a data set: the one that was named, or one prepared from it."""

@@ -6,6 +6,8 @@ and the paired difference to another result, without the model.
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT = "nerula-result-1"
 _LIMIT = 1 << 28
+_DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +102,10 @@ class Result:
             packed = path.with_suffix(".npz")
             if packed.stat().st_size > _LIMIT:
                 raise NerulaError(f"{packed} is too large to be the predictions of a probe.")
-            with np.load(packed, allow_pickle=False) as held:
+            with packed.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 arrays = {name: held[name] for name in held.files}
             runs = tuple(_run(arrays, number) for number in range(len(arrays["thresholds"])))
-        except (OSError, ValueError, KeyError) as error:
+        except _DAMAGED as error:
             raise NerulaError(f"{path} cannot be read: {error}.") from error
         return cls(document, runs, arrays["name"])
 

@@ -136,14 +136,15 @@ def test_another_budget_or_meaning_in_one_folder_is_refused(done: Path, store: S
         run(done, store, settings=[f"{NAME}.width=16"])
 
 
-def test_a_row_whose_folder_is_deleted_begins_anew(
+def test_a_row_whose_folders_are_deleted_begins_anew(
     done: Path, store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "anew"
     shutil.copytree(done, out)
-    with pytest.raises(UsageError, match="delete a row's folder"):
-        run(out, store, settings=[f"{NAME}.width=16"])
-    shutil.rmtree(out / "models" / "tests.tiny-Tiny")
+    for folder in ("models", "results"):  # both have to go
+        with pytest.raises(UsageError, match="to begin a row anew, delete its folders"):
+            run(out, store, settings=[f"{NAME}.width=16"])
+        shutil.rmtree(out / folder / "tests.tiny-Tiny")
     assert run(out, store, settings=[f"{NAME}.width=16"]) == 0
     config = json.loads((out / "models/tests.tiny-Tiny/seed-0/config.json").read_text())
     assert config["arguments"]["width"] == 16
@@ -156,7 +157,7 @@ def test_only_what_is_asked_now_is_computed(done: Path, store: Store, tmp_path: 
     held = json.loads((out / "comparison.json").read_text())
     for cell in held["cells"]:
         if "infarction" in cell["name"]:
-            cell["status"] = WAITING
+            cell |= {"status": WAITING, "made": []}
     (out / "comparison.json").write_text(json.dumps(held))
     assert run(out, store, tasks="sex") == 0
     now = cells(out)

@@ -10,6 +10,7 @@ import pytest
 
 from nerula.bootstrap import Judged
 from nerula.comparison import document, latex, markdown, published, rows, tables
+from nerula.comparison.places import without_places
 from nerula.comparison.plan import FINISHED, Cell, Plan
 from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Column, Table
@@ -45,6 +46,7 @@ def answered(
         "way": {"probe": "svc", "labels": 1.0, "gap": 0.0, "filling": "masked"},
         "fits": [{"shared_subjects": 0, "shared_signals": 0}],
         "provenance": {"status": "checked"},
+        "command": "nerula compare --out /home/me/out",
     }
     return Result(document, (run,), np.array(names[:count]))
 
@@ -282,12 +284,23 @@ def test_what_is_committed_becomes_the_readmes_results(
     monkeypatch.setattr(tables_in_readme, "FOLDER", tmp_path / "committed")
     assert tables_in_readme.section() == "<!-- results -->\n<!-- end of results -->"
     made = tmp_path / "out" / "tables"
-    made.mkdir(parents=True)
+    plan = planned(tmp_path / "out", {"nerula": [answered(TRUTH, TRUTH)]})
+    plan.cells["nerula 0"].problem = "/home/me/stores/ptbxl is damaged."
+    plan.save()
+    made.mkdir()
+    (tmp_path / "out" / "models").mkdir()
     (made / "sex.json").write_text(json.dumps(golden))
     counted = [{"check": "leaks", "looked_at": 4, "of": "recordings", "broken": 0}]
     held = {"checks": counted, "recordings_seen": {"nerula": 9, "byol": 9}}
     (made / "checks.json").write_text(json.dumps(held))
     tables_in_readme.adopt(tmp_path / "out")
+    tables_in_readme.adopt(tmp_path / "committed")  # it is there already
+    adopted = Plan.read(tmp_path / "committed")
+    assert adopted.cells["nerula 0"].problem == "ptbxl is damaged."
+    assert adopted.there(adopted.cells["nerula 0"])
+    (path,) = (tmp_path / "committed" / "results").rglob("*.json")
+    assert Result.read(path).document["command"] == "nerula compare --out out"
+    assert not (tmp_path / "committed" / "models").exists()
     section = tables_in_readme.section()
     assert markdown.render(golden) in section
     assert "| leaks | 4 recordings | 0 |" in section
@@ -298,6 +311,16 @@ def test_what_is_committed_becomes_the_readmes_results(
 def test_the_readme_has_the_committed_tables() -> None:
     from tools import tables_in_readme
 
-    if not list(tables_in_readme.FOLDER.glob("*.json")):
-        pytest.skip("no results of a comparison are committed yet")
+    assert list((tables_in_readme.FOLDER / "tables").glob("*.json"))
     assert tables_in_readme.renewed() == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_committed_names_no_folder_of_a_machine() -> None:
+    from tools import tables_in_readme
+
+    for path in tables_in_readme.FOLDER.rglob("*.json"):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        told = [held.get("command", ""), *held.get("sentences", [])]
+        told += [cell["problem"] or "" for cell in held.get("cells", [])]
+        for said in told:
+            assert without_places(said) == said, path

@@ -1,8 +1,9 @@
-"""Write the README's results from committed tables: `python tools/tables_in_readme.py [OUT]`.
+"""Write the README's results from a comparison: `python tools/tables_in_readme.py [OUT]`.
 
-With OUT, the folder of a comparison, its tables are copied to `results/compare/` first. What
-stands in the README between `<!-- results -->` and `<!-- end of results -->` is then made from
-`results/compare/*.json` alone.
+`results/compare/` is the folder of a comparison without its models; `nerula compare ... --out
+results/compare` continues it. With OUT, the folder of another comparison, that one takes its place
+first. What stands in the README between `<!-- results -->` and `<!-- end of results -->` is then
+made from `results/compare/tables/*.json` alone.
 """
 
 import json
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 from nerula.comparison import markdown
+from nerula.comparison.places import without_places
+from nerula.comparison.plan import RESULTS, Plan
 from nerula.comparison.publish import CHECKS, TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -27,12 +30,24 @@ def main() -> None:
 
 
 def adopt(out: Path) -> None:
-    """Take the tables of a comparison."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in FOLDER.glob("*.json"):
-        old.unlink()
-    for path in sorted((out / TABLES).glob("*.json")):
-        shutil.copyfile(path, FOLDER / path.name)
+    """Take another comparison, without models and without places of this machine."""
+    plan = Plan.read(out)
+    if out.resolve() == FOLDER.resolve():
+        return
+    for name in (RESULTS, TABLES):
+        if not (out / name).is_dir():
+            sys.exit(f"{out} has no {name}: nothing is finished there.")
+    for name in (RESULTS, TABLES):
+        shutil.rmtree(FOLDER / name, ignore_errors=True)
+        shutil.copytree(out / name, FOLDER / name, ignore=shutil.ignore_patterns("*.partial"))
+    for path in sorted((FOLDER / RESULTS).rglob("*.json")):  # earlier versions wrote places
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["command"] = without_places(document["command"])
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for cell in plan.cells.values():
+        cell.problem = cell.problem and without_places(cell.problem)
+    plan.folder = FOLDER
+    plan.save()
 
 
 def renewed() -> str:
@@ -46,13 +61,10 @@ def renewed() -> str:
 def section() -> str:
     """The block between the markers, both included."""
     lines = ["<!-- results -->"]
-    if CHECKS in {path.name for path in FOLDER.glob("*.json")}:
-        held = json.loads((FOLDER / CHECKS).read_text(encoding="utf-8"))
-        tables = [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(FOLDER.glob("*.json"))
-            if path.name != CHECKS
-        ]
+    documents = {path.name: path for path in sorted((FOLDER / TABLES).glob("*.json"))}
+    if CHECKS in documents:
+        held = json.loads(documents.pop(CHECKS).read_text(encoding="utf-8"))
+        tables = [json.loads(path.read_text(encoding="utf-8")) for path in documents.values()]
         lines += ["## Results", "", *(markdown.render(table) for table in tables)]
         lines += ["<details><summary>The protocol, counted</summary>", ""]
         lines += [markdown.render_checks(held["checks"], held["recordings_seen"]), "</details>"]

@@ -31,26 +31,20 @@ def before(
     `training` has the name of a store and of a task that is asked of what was trained on it.
     """
     drawn = {name: _drawn(find(name), store) for name, store in tasks.items()}
-    sides = [
-        guards.sides_apart(one.facts, split, strangers=one.task.kind != "identity")
-        for one in drawn.values()
-        for split in one.splits
-        if not one.task.within
-    ]
-    found = [
-        _check(f"{what} on two sides of a split", len(sides),
-               sum(one[f"shared_{what}"] for one in sides), "splits")
-        for what in ("subjects", "signals")
-    ]  # fmt: skip
-    found += [
-        _check(
-            "test recordings on a side that is fitted or chooses",
-            *_reused([split for one in drawn.values() for split in one.splits]), "recordings",
-        ),
-    ]  # fmt: skip
+    found = [check for one in drawn.values() for check in _apart(one)]
     return found + [
         _pretraining(name, store, folds, drawn[task]) for (name, task), store in training.items()
     ]
+
+
+def summed(checks: Sequence[Check]) -> list[Check]:
+    """Each check once, with what it counted in all tasks."""
+    found: dict[str, Check] = {}
+    for one in checks:
+        held = found.setdefault(one["check"], _check(one["check"], 0, 0, one["of"]))
+        held["looked_at"] += one["looked_at"]
+        held["broken"] += one["broken"]
+    return list(found.values())
 
 
 def after(plan: Plan) -> list[Check]:
@@ -75,11 +69,16 @@ def after(plan: Plan) -> list[Check]:
             f"Rows were judged on different recordings: {', '.join(uneven)}.",
             "Compare them in one folder, from one store.",
         )
+    models: dict[tuple[str, int], set[str]] = {}
+    for cell, one in documents:
+        models.setdefault((cell.row, cell.seed), set()).add(one["model"]["fingerprint"])
     seen = recordings_seen(plan)
     return [
         _check("subjects and signals on two sides, in all fits", len(fits), shared, "fits"),
         _check("models whose pretraining was not checked", len(documents), len(unverified),
                "results"),
+        _check("trainings whose results are of several models", len(models),
+               sum(len(several) > 1 for several in models.values()), "trainings"),
         _check("tasks whose rows were judged on different recordings", len(tested),
                len(uneven), "tasks"),
         _check("rows that saw more or fewer recordings than most", len(seen),
@@ -92,7 +91,7 @@ def recordings_seen(plan: Plan) -> dict[str, int]:
     return {
         cell.row: cell.facts["recordings_seen"]
         for cell in plan.cells.values()
-        if cell.kind == PRETRAIN and cell.status == FINISHED and cell.facts["steps"]
+        if cell.kind == PRETRAIN and cell.facts.get("steps")
     }
 
 
@@ -116,6 +115,23 @@ def _drawn(task: Task, store: Store) -> _Drawn:
     return _Drawn(task, facts, task.splits(facts, task.counts(facts, task.target(facts))))
 
 
+def _apart(drawn: _Drawn) -> list[Check]:
+    """Compare the sides of a task's splits; what is on both is counted, and people are refused."""
+    task, splits = drawn.task, drawn.splits
+    sides = [
+        guards.sides_apart(drawn.facts, split, strangers=task.kind != "identity")
+        for split in splits
+        if not task.within
+    ]
+    found = [
+        _check(f"{what} on two sides of a split", len(sides),
+               sum(one[f"shared_{what}"] for one in sides), "splits", task.name)
+        for what in ("subjects", "signals")
+    ]  # fmt: skip
+    what = "test recordings on a side that is fitted or chooses"
+    return [*found, _check(what, *_reused(splits), "recordings", task.name)]
+
+
 def _pretraining(name: str, store: Store, folds: str, drawn: _Drawn) -> Check:
     """Refuse a recording, a subject or a signal that is trained on and judged by."""
     task, facts, splits = drawn
@@ -134,8 +150,9 @@ def _pretraining(name: str, store: Store, folds: str, drawn: _Drawn) -> Check:
                 f"judged: {', '.join(both[: guards.SHOWN])}{more}.",
                 "Leave them out of the store that is pretrained on, or out of its folds 1-8.",
             )
-    what = f"{task.name}: {', '.join(compared)} seen in the pretraining on {name}"
-    return _check(what, len(judged), 0, "recordings")
+    where = " and ".join(sorted(_families(store)))  # the same on every machine, unlike a folder
+    what = f"{task.name}: {', '.join(compared)} seen in the pretraining on {where}"
+    return _check(what, len(judged), 0, "recordings", task.name)
 
 
 def _families(store: Store) -> set[str]:
@@ -158,5 +175,6 @@ def _usual(seen: Mapping[str, int]) -> int:
     return max(set(values), key=values.count)
 
 
-def _check(what: str, looked: int, broken: int, of: str) -> Check:
-    return {"check": what, "looked_at": looked, "of": of, "broken": broken}
+def _check(what: str, looked: int, broken: int, of: str, task: str = "") -> Check:
+    about = {"task": task} if task else {}
+    return {"check": what, "looked_at": looked, "of": of, "broken": broken, **about}

@@ -23,7 +23,7 @@ from nerula.results import FORMAT as RESULT
 
 FORMAT, FILE = "nerula-comparison-1", "comparison.json"
 PRETRAIN, PROBE = "pretrain", "probe"
-MODELS = "models"
+MODELS, RESULTS = "models", "results"
 FINISHED, FAILED, WAITING = "finished", "failed", "waiting"
 
 
@@ -77,6 +77,7 @@ class Plan:
     tables: list[Table]
     cells: dict[str, Cell]
     checks: list[dict[str, Any]] = field(default_factory=list)
+    """What was counted before anything was fitted, task by task."""
 
     def save(self) -> None:
         """Write comparison.json."""
@@ -116,7 +117,7 @@ class Plan:
     def joined(self, earlier: "Plan") -> "Plan":
         """This plan with what an earlier one in the folder has done; refused where they differ.
 
-        Cells of a training whose folder has been deleted are forgotten.
+        A row and seed of which neither the training's folder nor results are left is forgotten.
         """
         for what, now, before in (
             ("budget", self.budget, earlier.budget),
@@ -124,7 +125,11 @@ class Plan:
         ):
             if now is not None and now != before:
                 raise _other(self.folder, what, _changes(before, now))
-        cells = {name: cell for name, cell in earlier.cells.items() if earlier.run(cell).exists()}
+        cells = {
+            name: cell
+            for name, cell in earlier.cells.items()
+            if earlier.run(cell).exists() or earlier.place(cell).exists()
+        }
         for name, cell in self.cells.items():
             done = cells.get(name)
             if done is not None and done.digest != cell.digest:
@@ -135,10 +140,15 @@ class Plan:
             held = tables.get(table.name)
             tables[table.name] = held.joined(table) if held else table
         described = {row["name"]: row for row in (*earlier.rows, *self.rows)}
+        checks = {  # versions of before did not say which task a check is about
+            (check["task"], check["check"]): check
+            for check in (*earlier.checks, *self.checks)
+            if "task" in check
+        }
         return Plan(
             self.folder, self.budget, earlier.data | self.data,
             [described[name] for name in rows.in_order(list(described))],
-            list(tables.values()), cells,
+            list(tables.values()), cells, list(checks.values()),
         )  # fmt: skip
 
     def of(self, row: str, column: Column) -> list[Cell]:
@@ -156,6 +166,10 @@ class Plan:
     def run(self, cell: Cell) -> Path:
         """The folder of the training that a cell is or needs."""
         return self.folder / MODELS / rows.folder_of(cell.row) / f"seed-{cell.seed}"
+
+    def place(self, cell: Cell) -> Path:
+        """The folder of all results of a cell's row and seed."""
+        return self.folder / RESULTS / rows.folder_of(cell.row) / f"seed-{cell.seed}"
 
     def there(self, cell: Cell) -> bool:
         """Whether a cell is finished and what it made still lies there."""
@@ -266,7 +280,8 @@ def _other(folder: Path, what: str, changes: str) -> UsageError:
     return UsageError(
         f"{folder} was begun with something else for {what}: {changes}.",
         "One folder has one budget, one data and one meaning of each row: name another --out, "
-        f"or delete a row's folder in {folder / MODELS} to begin it anew.",
+        f"or, to begin a row anew, delete its folders in {folder / MODELS} and in "
+        f"{folder / RESULTS}.",
     )
 
 

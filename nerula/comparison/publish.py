@@ -19,7 +19,8 @@ def publish(plan: Plan, console: "Console") -> Path:
     """Render all tables; return the page that has them all."""
     folder = plan.folder / TABLES
     folder.mkdir(exist_ok=True)
-    counted, seen = [*plan.checks, *checks.after(plan)], checks.recordings_seen(plan)
+    counted = [*checks.summed(plan.checks), *checks.after(plan)]
+    seen = checks.recordings_seen(plan)
     standings, pages = Standings(plan), []
     for table in plan.tables:
         made = document.of_table(table, standings)

@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from nerula.comparison import words
 from nerula.comparison.markdown import LEAD
-from nerula.comparison.plan import PRETRAIN, Cell, Plan
+from nerula.comparison.plan import FINISHED, PRETRAIN, Cell, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+THERE, TO_DO, PERHAPS, LATER = "there", "to do", "perhaps", "not asked"
+AGAIN = (
+    "Its model is not in this folder any more, so it is made again. Should it come out otherwise, "
+    "all that it has answered is asked again."
+)
 
 
 def show(console: "Console", document: dict[str, Any]) -> None:
@@ -66,6 +72,8 @@ def say(console: "Console", plan: Plan, cell: Cell, outcome: str) -> None:
     if not outcome:
         if cell.kind == PRETRAIN:
             console.rule(f"[bold]{escape(cell.name)}", align="left")
+            if _is_again(plan, cell):
+                console.print(AGAIN, soft_wrap=True)
         return
     counted = f"{done} of {len(plan.cells)}"
     if outcome == "finished":
@@ -78,14 +86,42 @@ def say(console: "Console", plan: Plan, cell: Cell, outcome: str) -> None:
         )
 
 
-def show_plan(console: "Console", plan: Plan) -> None:
+def show_taken(console: "Console", cells: Sequence[Cell]) -> None:
+    """Answers that have been finished and do not count any more, so that no figure goes unseen."""
+    from rich.markup import escape
+
+    for cell in cells:
+        said = f"{cell.name} does not count any more: {cell.problem}."
+        console.print(f"[bold red]{escape(said)}[/]", soft_wrap=True)
+
+
+def show_plan(console: "Console", plan: Plan, work: Sequence[str]) -> None:
     """What would be computed."""
-    for cell in plan.cells.values():
-        state = "[green]there[/]" if plan.there(cell) else "to do"
-        console.print(f"{state:5}  {cell.name}", soft_wrap=True)
-    left = [cell for cell in plan.cells.values() if not plan.there(cell)]
+    from rich.markup import escape
+
+    states = {name: _state(plan, cell, name in work) for name, cell in plan.cells.items()}
+    for name, state in states.items():
+        again = f"  {AGAIN}" if state == TO_DO and _is_again(plan, plan.cells[name]) else ""
+        console.print(f"{state:9}  {escape(name)}{again}", soft_wrap=True)
+    left = [plan.cells[name] for name, state in states.items() if state == TO_DO]
     trainings = sum(cell.kind == PRETRAIN for cell in left)
     console.print(f"{trainings} trainings and {len(left) - trainings} probes are to do.")
+    if perhaps := sum(state == PERHAPS for state in states.values()):
+        console.print(f"{perhaps} more probes where their model comes out otherwise.")
+
+
+def _is_again(plan: Plan, cell: Cell) -> bool:
+    """Whether a training has ended before, and its model is gone."""
+    return cell.kind == PRETRAIN and bool(cell.facts) and not plan.there(cell)
+
+
+def _state(plan: Plan, cell: Cell, is_work: bool) -> str:
+    """Whether a cell is there, to do, not asked for, or perhaps asked again."""
+    if not is_work:
+        return THERE if cell.status == FINISHED else LATER
+    if not plan.there(cell):
+        return TO_DO
+    return PERHAPS if cell.needs and not plan.there(plan.cells[cell.needs]) else THERE
 
 
 def _table(title: str, columns: Sequence[dict[str, Any]]) -> Any:

@@ -3,16 +3,18 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nerula.comparison import kept
+from nerula.comparison.places import without_places
 from nerula.comparison.plan import FAILED, FINISHED, PRETRAIN, WAITING, Cell, Plan
-from nerula.comparison.rows import Row, folder_of
+from nerula.comparison.rows import Row
 from nerula.errors import NerulaError
 from nerula.store import Store
 
-RESULTS, CACHE = "results", "cache"
+CACHE = "cache"
 STOPPED = 143
 """What `pretrain` returns when it was told to stop."""
 
@@ -26,7 +28,7 @@ class Hands:
     """What cells are computed with."""
 
     asked: Sequence[str]
-    """Names of the cells that are wanted now; the plan may have more, from earlier calls."""
+    """Names of the cells to go through; the plan may have more, from earlier calls."""
     pretrain: Callable[..., int]
     """The function of that name; it continues by itself what was interrupted."""
     rows: Mapping[str, Row]
@@ -36,8 +38,6 @@ class Hands:
     """The store of each task."""
     machine: Mapping[str, Any]
     """Device, precision and threads."""
-    tuning: Mapping[str, Any]
-    """Options of training on labels."""
     say: Callable[[Cell, str], None]
     """Tells a person about a cell: that it begins, or how it ended."""
 
@@ -56,7 +56,7 @@ def compute(plan: Plan, hands: Hands) -> bool:
             cell.status, cell.problem = WAITING, f"{cell.needs} is not finished"
             continue
         hands.say(cell, "")
-        began = time.monotonic()
+        began, said = time.monotonic(), "finished"
         try:
             _train(plan, cell, hands) if cell.kind == PRETRAIN else _probe(plan, cell, hands)
         except StoppedError:
@@ -64,12 +64,15 @@ def compute(plan: Plan, hands: Hands) -> bool:
         except Exception as error:  # one bad cell never ends a comparison
             cell.status = FAILED
             named = isinstance(error, NerulaError)
-            cell.problem = str(error) if named else f"{type(error).__name__}: {error}"
+            said = str(error) if named else f"{type(error).__name__}: {error}"
+            cell.problem = without_places(said)
         else:
             cell.status, cell.problem = FINISHED, None
             cell.seconds = cell.facts.get("seconds") or round(time.monotonic() - began, 2)
+            if cell.kind == PRETRAIN:
+                kept.settle(plan, cell.name)
         plan.save()
-        hands.say(cell, cell.problem or "finished")
+        hands.say(cell, said)
     plan.save()
     return all(cell.status == FINISHED for cell in wanted)
 
@@ -118,14 +121,15 @@ def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
         draws=inputs["draws"],
         resamples=inputs["resamples"],
         seed=cell.seed,
-        tuning={**hands.tuning, **hands.machine},
+        tuning={**inputs.get("tuning", {}), **hands.machine},
     )
     task, cache = find(inputs["task"]), plan.folder / CACHE
-    place = plan.folder / RESULTS / folder_of(row.name) / f"seed-{cell.seed}"
-    made = [
-        result.write(place)
-        for result in evaluate(model, task, hands.tasks[task.name], cache, ways)
-    ]
+    made = []
+    for result in evaluate(model, task, hands.tasks[task.name], cache, ways):
+        command = {"command": without_places(result.document["command"])}
+        written = replace(result, document=result.document | command).write(plan.place(cell))
+        kept.replace_others(written)
+        made.append(written)
     paths = [path for one in made for path in (one, one.with_suffix(".npz"))]
     cell.made = [str(path.relative_to(plan.folder)) for path in paths]
 
