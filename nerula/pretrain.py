@@ -71,7 +71,7 @@ def pretrain(
     loop, arguments = split(kind, preset, options, begun.arguments)
     if not kind.trains:
         loop = replace(loop, epochs=0)
-    leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
+    leads = begun.leads(loop.leads, data.contract.leads)
     if "leads" in arguments:
         arguments["leads"] = len(leads)
     if "rate" in arguments:

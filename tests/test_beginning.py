@@ -100,6 +100,36 @@ def test_what_does_not_fit_is_refused(store: Path, wide: Path, tmp_path: Path) -
         pretrain(NAME, fast, tmp_path / "d", **QUICK, start=wide)
 
 
+def test_the_leads_are_the_models_in_its_order(leads: Store, tmp_path: Path) -> None:
+    """Of several leads a network knows the places alone: other leads there would mean others."""
+    quick = QUICK | {"epochs": 0}
+    pretrain(NAME, leads.path, tmp_path / "two", **quick, leads="v1,i")
+    pretrain(NAME, leads.path, tmp_path / "more", **quick, start=tmp_path / "two")
+    assert loaded(tmp_path / "more").contract.leads == ("V1", "I")
+    for other in ("I,V1", "II,V1", "any"):
+        with pytest.raises(UsageError, match="has the leads V1, I, in this order"):
+            pretrain(
+                NAME, leads.path, tmp_path / "no", **quick, start=tmp_path / "two", leads=other
+            )
+
+
+def test_a_model_of_one_lead_takes_its_own_or_one_that_is_named(
+    wide: Path, leads: Store, tmp_path: Path
+) -> None:
+    quick = QUICK | {"epochs": 0}
+    pretrain(NAME, leads.path, tmp_path / "own", **quick, start=wide)
+    pretrain(NAME, leads.path, tmp_path / "named", **quick, start=wide, leads="V1")
+    pretrain(NAME, leads.path, tmp_path / "any", **quick, start=wide, leads="Any")
+    found = [loaded(tmp_path / one).contract.leads for one in ("own", "named", "any")]
+    assert found == [("II",), ("V1",), ("II",)]
+    with StoreWriter(tmp_path / "chest", Contract(("V1", "V2"), 100.0)) as writer:
+        x = np.ones((2, 1024), np.float32)
+        for i in range(16):
+            writer.add(Recording(str(i), x, 100.0, ("V1", "V2"), x > 0))
+    with pytest.raises(UsageError, match=r"takes one lead, and the store has V1, V2.*--leads any"):
+        pretrain(NAME, tmp_path / "chest", tmp_path / "no", **quick, start=wide)
+
+
 def test_a_moving_average_begins_where_the_network_does() -> None:
     small = {"width": 16, "heads": 2, "projector": 16, "decoder_width": 16}
     for name, arguments in (
