@@ -78,7 +78,11 @@ def test_the_cards_tell_of_both_trainings(store: Path, wide: Path, tmp_path: Pat
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert card.count("nerula pretrain tests.tiny:Tiny") == 2
     assert card.index("--folds 1-8") < card.index("It began with") < card.index("--folds 9")
-    assert "Before that, from:" in (tmp_path / "run" / "model" / "DATA.md").read_text()
+    assert "what it began with" in card
+    data = (tmp_path / "run" / "model" / "DATA.md").read_text()
+    assert data.index("Before that, from:") < data.index("| sex |")
+    assert data.count("| sex |") == 2
+    assert data.index("| sex |") < data.index("Before that:") < data.rindex("| sex |")
 
 
 def test_another_beginning_is_another_run(store: Path, wide: Path, tmp_path: Path) -> None:
@@ -201,5 +205,7 @@ def test_a_model_of_any_lead_says_so_and_embeds_each(leads: Store, tmp_path: Pat
     model = loaded(tmp_path / "run")
     assert model.contract.leads == ("II",)
     assert model.config.training["options"]["leads"] == "any"
+    for name in ("README.md", "DATA.md"):
+        assert "any one of I, II, V1" in (tmp_path / "run" / "model" / name).read_text()
     x = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
     assert model.embed(x, rate=100, lead="V1").shape == (8,)
