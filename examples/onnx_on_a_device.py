@@ -31,12 +31,14 @@ def open_model(path):
 def read(path):
     """Signals (leads, time) in mV with NaN where nothing was measured, and their rate."""
     text = path.read_text(encoding="utf-8")
-    rate = float(re.search(r"#\s*rate:\s*([0-9.]+)", text)[1])
+    said = re.search(r"#\s*rate:\s*([0-9.]+)", text)
+    if said is None:
+        raise SystemExit(f"{path} does not say its rate in a line such as: # rate: 250")
     rows = [line for line in text.splitlines() if line and not line.startswith("#")][1:]
     cells = [
         [float(cell) if cell.strip() else math.nan for cell in row.split(",")] for row in rows
     ]
-    return np.array(cells, np.float64).T, rate
+    return np.array(cells, np.float64).T, float(said[1])
 
 
 def prepare(x, rate, steps):

@@ -61,8 +61,10 @@ class Batches:
         labelled: Labelled | None = None,
     ) -> None:
         self.device, self.share, self.segments = device, share, needs.segments
-        self._held = held_leads(store) if leads == ANY else None
-        if leads == ANY:
+        self.any_lead = leads == ANY
+        """Whether each window is of one of the leads that a recording has."""
+        self._held = held_leads(store) if self.any_lead else None
+        if self.any_lead:
             leads = home(store.contract.leads)
         self._plan = leads if isinstance(leads, Plan) else self._planned(store, leads)
         self.leads = self._plan.names

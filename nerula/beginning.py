@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from nerula import bundle
+from nerula.batches import ANY
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.model import Model
+from nerula.readers.names import canonical_lead
 from nerula.schema import Config
 
 
@@ -19,6 +21,7 @@ class Beginning:
 
     model: Model | None = None
     config: Config | None = None
+    name: str = ""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -36,6 +39,34 @@ class Beginning:
         if self.config is None:
             return {}
         return {"start": {"tensors": self.config.tensors, "training": self.config.training}}
+
+    def leads(self, asked: str, held: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the leads that a store has `held` to train on, from how one writes them.
+
+        The network knows several leads by their places alone, so those of a model stay where they
+        are. Where nothing is said they are the model's, or without a model the store's.
+        """
+        words = asked.replace(",", " ").split()
+        if [word.lower() for word in words] == list(ANY):
+            chosen: tuple[str, ...] = ANY
+        else:
+            chosen = tuple(w if w in held else canonical_lead(w) or w for w in words)
+        if self.config is None:
+            return chosen or held
+        own = self.config.contract.leads
+        if len(own) == 1:
+            if not chosen and len(held) > 1 and own[0] not in held:
+                raise UsageError(
+                    f"{self.name} takes one lead, and the store has {', '.join(held)}.",
+                    "Name one with --leads, or learn from each of them with --leads any.",
+                )
+            return chosen or (held if len(held) == 1 else own)
+        if chosen and chosen != own:
+            raise UsageError(
+                f"{self.name} has the leads {', '.join(own)}, in this order, and no others.",
+                "Leave out --leads.",
+            )
+        return own
 
     def given(self, method: Method) -> Method:
         """Give the weights to a method that is about to be trained, and return it.
@@ -81,4 +112,4 @@ def begin(method: str, start: str | Path | None, preset: str | None, held: Contr
             f"Prepare it with --rate {own.rate:g}.",
         )
     model = bundle.load(start, method=None if method in METHODS else find(method))
-    return Beginning(model, config)
+    return Beginning(model, config, str(start))

@@ -6,6 +6,7 @@ Each verb's module is imported only when that verb is called, so `nerula --help`
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cyclopts import App
 
@@ -66,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if words and words[0] in METHODS:
-        words.insert(0, "pretrain")
+    if words[:1] == ["stream"] and "-" in words:
+        words.remove("-")  # standard input is read anyway; here it would pass for an option
+    if words and _meant(words[0]) in METHODS:
+        words.insert(0, "pretrain")  # which says what a method is called, too
     app = build()
     try:
         result = app(words, result_action="return_value")
@@ -82,6 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(str(error))
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _meant(word: str) -> str | None:
+    """The verb or the method that a first word is, or is nearest to."""
+    if word.startswith("-"):
+        return None
+    return next(iter(get_close_matches(word.lower(), [*_VERBS, *METHODS], 1)), None)
 
 
 def _say(message: str) -> None:

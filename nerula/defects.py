@@ -48,7 +48,8 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
-        lead = f"lead {self.lead}: " if self.lead else ""
+        numbered = self.lead.startswith("lead ")  # a signal without a name
+        lead = f"{'' if numbered else 'lead '}{self.lead}: " if self.lead else ""
         detail = f" ({self.detail})" if self.detail else ""
         return f"{where}{lead}{self.defect.meaning}{detail} [{self.code}]"
 
@@ -139,7 +140,7 @@ _DEFECTS = [
     _error("unit-unknown", "the unit is not a voltage", "Name the unit: V, mV, uV or nV."),
     _warning("unit-missing", "no unit is declared; mV is assumed", "Name the unit."),
     _error("rate-missing", "the sampling rate is missing",
-           "Give it: in the header, or with --source-rate."),
+           "Give it: in the header, or with --source-rate (of a stream, --rate)."),
     _error("rate-zero", "the sampling rate is zero or negative", "Mend the header."),
     _error("rate-absurd", "the sampling rate is outside 1 Hz to 100 kHz or not a number",
            "Mend the header."),
@@ -151,7 +152,7 @@ _DEFECTS = [
              "Check the gain and the unit."),
     # --- leads
     _error("lead-missing", "a lead that was asked for is missing",
-           "Choose other leads with --leads."),
+           "Choose leads that it has."),
     _warning("lead-unknown", "the lead's name is not known",
              "Rename it, or choose the leads by their names here."),
     _error("lead-duplicate", "two signals have the same lead name", "Rename one of them."),

@@ -278,9 +278,8 @@ class Model:
         >>> round(score, 1), [found.code for found in findings], int(valid.sum())
         (0.8, ['signal-flat'], 796)
         """
-        marked = quality.mark(
-            given.one("quality", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads)
-        )
+        said: dict[str, Any] = {"lead": lead, "unit": unit, "valid": valid, "leads": leads}
+        marked = quality.mark(given.one("quality", signal, rate, doubted=False, **said))
         score = quality.index(marked.x, marked.valid, marked.rate)
         return Quality(score, marked.findings, marked.valid.reshape(np.shape(signal)))
 
@@ -321,6 +320,7 @@ class Model:
             embeddings is not None
             or self._neighbours is None
             or self._neighbours.store.path != store.path
+            or self._neighbours.store.digest != store.digest
         ):
             self._neighbours = Neighbours.of(self, store, embeddings)
         return self._neighbours.nearest(z, k)

@@ -71,7 +71,7 @@ def pretrain(
     loop, arguments = split(kind, preset, options, begun.arguments)
     if not kind.trains:
         loop = replace(loop, epochs=0)
-    leads = tuple(loop.leads.replace(",", " ").split()) or data.contract.leads
+    leads = begun.leads(loop.leads, data.contract.leads)
     if "leads" in arguments:
         arguments["leads"] = len(leads)
     if "rate" in arguments:
@@ -209,7 +209,8 @@ def _seen(store: Store, batches: Batches) -> dict[str, Any]:
     source = store.facts.get("source") or {}
     parts = {"parts": source["parts"]} if "parts" in source else {}  # data sets that were joined
     kind = {"kind": source.get("kind"), "folds": dict(sorted(folds.items()))}
-    return {**kind, **parts, **census(store, batches.index)}
+    leads = {"leads": list(store.contract.leads)} if batches.any_lead else {}
+    return {**kind, **parts, **leads, **census(store, batches.index)}
 
 
 def _provenance(

@@ -28,10 +28,11 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     `X` is (recordings, time), in `unit`, at `rate`; NaN is missing and is hidden from the encoder,
     never filled. Recordings of different lengths become one array with `stack`. The model is
     trained already: `fit` learns nothing and looks at no label, so nothing of the rows of a test
-    can leak through it. A row that holds no ECG at all, such as a flat line, is refused.
+    can leak through it. A row that holds no ECG at all, such as a flat line, becomes a row of NaN.
 
-    It keeps the contract of scikit-learn's estimators: all of its published checks hold, none is
-    left out. What is pickled is the name of the model, not the model.
+    It keeps the contract of scikit-learn's estimators but for the last digit of single precision:
+    docs/python.md says which of the published checks is left out, and why. What is pickled is the
+    name of the model, not the model.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self)
         x = self._checked(X, reset=False)
         recordings, _ = given.recordings(
-            x, self.rate, lead=self.lead, unit=self.unit, valid=None, leads=None
+            list(x), self.rate, lead=self.lead, unit=self.unit, valid=None, leads=None
         )
         model = self._model()
         found = [_prepared(model, one) for one in recordings]

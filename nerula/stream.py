@@ -111,7 +111,7 @@ def stream(
                 _write(emitted, embedding=embedding, probed=given is not None)
         except BrokenPipeError:  # whoever read the lines has what it wanted
             sys.stdout = None
-    _summary(live, reader, time.monotonic() - begun, model)
+    _summary(live, reader, time.monotonic() - begun, model, probe)
     return 0
 
 
@@ -164,7 +164,9 @@ def _write(emitted: list[Emitted], *, embedding: bool, probed: bool) -> None:
         sys.stdout.flush()
 
 
-def _summary(live: Stream | None, reader: "Input", seconds: float, model: str) -> None:
+def _summary(
+    live: Stream | None, reader: "Input", seconds: float, model: str, probe: Path | None
+) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
@@ -173,7 +175,8 @@ def _summary(live: Stream | None, reader: "Input", seconds: float, model: str) -
     counts = live.counts
     length = counts.samples / reader.rate
     console.print(
-        f"{_duration(length)} of samples at {reader.rate:g} Hz in {counts.windows:,} windows; "
+        f"{_duration(length)} of samples at {reader.rate:g} Hz in {counts.windows:,} "
+        f"{'window' if counts.windows == 1 else 'windows'}; "
         f"it took {_duration(seconds)}",
         soft_wrap=True,
     )
@@ -186,9 +189,11 @@ def _summary(live: Stream | None, reader: "Input", seconds: float, model: str) -
     }
     said = [f"{count:,} {name}" for name, count in losses.items() if count]
     console.print("samples: " + (", ".join(said) or "none missing, late or repeated"))
-    if live.probe is None:
+    if probe is None:
         words = f"nerula probe {model} sex --save probes, and then --probe probes/FILE here"
-        console.print(f"Next: {words}", markup=False, soft_wrap=True)
+    else:
+        words = f"nerula view sample --model {model} --probe {probe}"
+    console.print(f"Next: {words}", markup=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -144,7 +144,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "onnx": GROUND
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
-    "streaming": NUMERIC | {"model", "portable"},
+    "streaming": NUMERIC | {"given", "model", "portable"},
     "cli": {"__init__", "errors", "defects", "methods"},
     "__main__": {"cli"},
 }

@@ -78,7 +78,11 @@ def test_the_cards_tell_of_both_trainings(store: Path, wide: Path, tmp_path: Pat
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert card.count("nerula pretrain tests.tiny:Tiny") == 2
     assert card.index("--folds 1-8") < card.index("It began with") < card.index("--folds 9")
-    assert "Before that, from:" in (tmp_path / "run" / "model" / "DATA.md").read_text()
+    assert "what it began with" in card
+    data = (tmp_path / "run" / "model" / "DATA.md").read_text()
+    assert data.index("Before that, from:") < data.index("| sex |")
+    assert data.count("| sex |") == 2
+    assert data.index("| sex |") < data.index("Before that:") < data.rindex("| sex |")
 
 
 def test_another_beginning_is_another_run(store: Path, wide: Path, tmp_path: Path) -> None:
@@ -98,6 +102,36 @@ def test_what_does_not_fit_is_refused(store: Path, wide: Path, tmp_path: Path) -
     make_store(sample.load(), fast, Preparing(leads=("II",), rate=125.0, limit=40), quiet=True)
     with pytest.raises(UsageError, match="--rate 100"):
         pretrain(NAME, fast, tmp_path / "d", **QUICK, start=wide)
+
+
+def test_the_leads_are_the_models_in_its_order(leads: Store, tmp_path: Path) -> None:
+    """Of several leads a network knows the places alone: other leads there would mean others."""
+    quick = QUICK | {"epochs": 0}
+    pretrain(NAME, leads.path, tmp_path / "two", **quick, leads="v1,i")
+    pretrain(NAME, leads.path, tmp_path / "more", **quick, start=tmp_path / "two")
+    assert loaded(tmp_path / "more").contract.leads == ("V1", "I")
+    for other in ("I,V1", "II,V1", "any"):
+        with pytest.raises(UsageError, match="has the leads V1, I, in this order"):
+            pretrain(
+                NAME, leads.path, tmp_path / "no", **quick, start=tmp_path / "two", leads=other
+            )
+
+
+def test_a_model_of_one_lead_takes_its_own_or_one_that_is_named(
+    wide: Path, leads: Store, tmp_path: Path
+) -> None:
+    quick = QUICK | {"epochs": 0}
+    pretrain(NAME, leads.path, tmp_path / "own", **quick, start=wide)
+    pretrain(NAME, leads.path, tmp_path / "named", **quick, start=wide, leads="V1")
+    pretrain(NAME, leads.path, tmp_path / "any", **quick, start=wide, leads="Any")
+    found = [loaded(tmp_path / one).contract.leads for one in ("own", "named", "any")]
+    assert found == [("II",), ("V1",), ("II",)]
+    with StoreWriter(tmp_path / "chest", Contract(("V1", "V2"), 100.0)) as writer:
+        x = np.ones((2, 1024), np.float32)
+        for i in range(16):
+            writer.add(Recording(str(i), x, 100.0, ("V1", "V2"), x > 0))
+    with pytest.raises(UsageError, match=r"takes one lead, and the store has V1, V2.*--leads any"):
+        pretrain(NAME, tmp_path / "chest", tmp_path / "no", **quick, start=wide)
 
 
 def test_a_moving_average_begins_where_the_network_does() -> None:
@@ -171,5 +205,7 @@ def test_a_model_of_any_lead_says_so_and_embeds_each(leads: Store, tmp_path: Pat
     model = loaded(tmp_path / "run")
     assert model.contract.leads == ("II",)
     assert model.config.training["options"]["leads"] == "any"
+    for name in ("README.md", "DATA.md"):
+        assert "any one of I, II, V1" in (tmp_path / "run" / "model" / name).read_text()
     x = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
     assert model.embed(x, rate=100, lead="V1").shape == (8,)

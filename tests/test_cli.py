@@ -44,6 +44,8 @@ def test_a_method_by_its_name_shows_its_paper_and_its_defaults(
         (("pretrain", "nerula", "s", "r", "--epochz", "3"), "--epochs"),
         (("probe", "nerula-small", "sexx", "sample"), "sex"),
         (("prepare", "x", "y", "--as", "ptbx"), "ptbxl"),
+        (("simcl", "--help"), "Did you mean simclr"),
+        (("pretrain", "Nerula", "s", "r"), "Did you mean nerula"),
     ],
 )
 def test_a_mistyped_word_names_the_nearest(

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 
 import nerula
 from nerula import quality, sample, signal
-from nerula.errors import UsageError
+from nerula.contract import Contract
+from nerula.errors import NerulaError, UsageError
 from nerula.model import Model
 from nerula.prepare import Options, make_store
+from nerula.recording import Recording
 from nerula.store import Store
+from nerula.writer import StoreWriter
 from tests.tiny import Tiny
 
 COUNT = 150
@@ -67,6 +71,78 @@ def test_public_names_are_there_without_an_import_of_their_own() -> None:
         nerula.Modle  # noqa: B018
 
 
+# --- what is handed over ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signal", "more", "message"),
+    [
+        ("a.csv", {}, "cannot be read as numbers.*nerula embed"),
+        ((one for one in [[0.1]]), {}, "cannot be read as numbers"),
+        ([[0.1, 0.2], "x"], {}, "cannot be read as numbers"),
+        (np.ones(900, complex), {}, "they are complex"),
+        (np.ones(900), {"rate": 0}, "rate=0 is no sampling rate. Give samples per second"),
+        (np.ones(900), {"rate": "300"}, "rate='300' is no sampling rate"),
+        (np.ones(900), {"unit": None}, "unit is not a voltage .None."),
+        (np.ones(900), {"lead": None}, "no lead None"),
+        (np.ones(900), {"lead": ["I"]}, "no lead .'I'"),
+        (np.ones((2, 900)), {"leads": ["I", "i"]}, "Two leads have the name I"),
+        (np.ones((900, 2)), {"leads": ["I", "II"]}, "It seems to be .time, leads.: give signal.T"),
+        (np.ones((900, 12)), {}, "900 recordings of 12 samples.*give signal.T"),
+        (np.ones((900, 1)), {}, "900 recordings of 1 samples"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    model: Model, signal: Any, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(NerulaError, match=message):
+        model.embed(signal, **{"rate": 300, **more})
+
+
+def test_counts_taken_for_millivolts_are_refused_but_can_be_asked_about(
+    model: Model, ecg: NDArray[np.float32]
+) -> None:
+    counts = (1000 * ecg[:2]).astype(np.int16)
+    for call in (model.impute, model.reconstruct, model.embed_windows):
+        with pytest.raises(UsageError, match=r"A typical second spans .* in mV.*unit=\"uV\""):
+            call(counts[0], 100)
+    both = [ecg[0], counts[1]]
+    with pytest.raises(UsageError, match=r"second of signal\[1\] spans"):
+        model.embed(both, 100)
+    assert [one.code for one in model.quality(counts[0], 100).findings] == ["amplitude-absurd"]
+    np.testing.assert_allclose(
+        model.embed(counts, 100, unit="uV"), model.embed(ecg[:2], 100), atol=0.05
+    )
+    offset = np.where(
+        np.arange(1000) % 100 < 3, np.nan, ecg[0] + 300
+    )  # of an electrode, with gaps
+    assert np.isfinite(model.embed(offset, 100)).all()
+
+
+def test_which_of_many_cannot_be_embedded_is_said(model: Model, ecg: NDArray[np.float32]) -> None:
+    with pytest.raises(NerulaError, match=r"^signal\[1\]: no sample of the recording is valid"):
+        model.embed([ecg[0], np.zeros(1000)], 100)
+
+
+def test_what_a_masked_array_hides_is_missing(model: Model, ecg: NDArray[np.float32]) -> None:
+    hidden = np.ma.masked_array(ecg[0] + np.where(np.arange(1000) < 300, 9, 0), mask=False)
+    hidden[:300] = np.ma.masked
+    nan = np.where(np.arange(1000) < 300, np.nan, ecg[0])
+    assert (model.embed(hidden, 100) == model.embed(nan, 100)).all()
+    assert (model.impute(hidden, 100) == model.impute(nan, 100)).all()
+    assert (model.embed([hidden], 100)[0] == model.embed(nan, 100)).all()
+
+
+def test_one_row_is_one_recording(model: Model, ecg: NDArray[np.float32]) -> None:
+    x = np.where(np.arange(1000) // 40 == 7, np.nan, ecg[:1])
+    filled = model.impute(x, 100)
+    assert filled.shape == (1, 1000)
+    assert (filled[0] == model.impute(x[0], 100)).all()
+    assert model.quality(x, 100).valid.shape == (1, 1000)
+    with pytest.raises(UsageError, match="one recording at a time, not 2"):
+        model.impute(ecg[:2], 100)
+
+
 # --- reconstruct -----------------------------------------------------------------------------
 
 
@@ -91,7 +167,6 @@ def test_the_decoder_rebuilds_everything_and_fills_gaps_alike(
 def test_without_a_decoder_there_is_no_reconstruction(
     ecg: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    from nerula.contract import Contract
     from nerula.methods import find
 
     contract = Contract(("II",), 100.0)
@@ -227,6 +302,22 @@ def test_embeddings_of_a_store_are_kept_beside_it(
     assert again.names.tolist() == first.names.tolist()
     given = other.similar(ecg[9], 100, store, embeddings=np.load(kept))
     assert given.rows.tolist() == first.rows.tolist()
+
+
+def test_another_store_in_the_same_place_is_another_store(
+    model: Model, ecg: NDArray[np.float32], tmp_path: Path
+) -> None:
+    x, valid = ecg[:, None], np.ones((1, 1000), bool)
+    for first in (0, 30):
+        with StoreWriter(tmp_path / f"from{first}", Contract(("II",), 100.0)) as writer:
+            for i in range(first, first + 5):
+                writer.add(Recording(str(i), x[i], 100.0, ("II",), valid))
+    place = tmp_path / "store"
+    (tmp_path / "from0").rename(place)
+    assert model.similar(ecg[3], 100, place, k=1).names.tolist() == ["3"]
+    shutil.rmtree(place)
+    (tmp_path / "from30").rename(place)
+    assert model.similar(ecg[33], 100, place, k=1).names.tolist() == ["33"]
 
 
 def test_what_was_not_embedded_is_not_found(

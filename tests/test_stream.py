@@ -498,6 +498,8 @@ def test_what_the_verb_needs_is_said(tmp_path: Path) -> None:
     with pytest.raises(DefectError) as refused:
         stream("nerula-small", tmp_path / "nowhere.csv")
     assert refused.value.finding.code == "file-missing"
+    with pytest.raises(UsageError, match="is a folder"):
+        stream("nerula-small", tmp_path)
     with pytest.raises(UsageError, match="named by its header"):
         stream("nerula-small", format_="wfdb")
 
@@ -558,6 +560,17 @@ def test_a_file_that_grows_is_followed_until_ctrl_c(tmp_path: Path, bundled: Mod
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [("-", "--no-embedding"), ("--no-embedding", "-")])
+def test_a_hyphen_is_standard_input(words: tuple[str, ...]) -> None:
+    rows = "# rate: 100\nII (mV)\n" + "".join(f"{v:.4f}\n" for v in line(11.0))
+    done = subprocess.run(
+        [*NERULA, *words], input=rows, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(lines_of(done.stdout)) == 1
+    assert "in 1 window;" in done.stderr
+
+
 def test_whoever_stops_reading_ends_it_without_a_traceback(tmp_path: Path) -> None:
     np.round(line(150) * 1000).astype("<i2").tofile(tmp_path / "x.raw")
     words = [*NERULA, str(tmp_path / "x.raw"), "--rate", "100", "--gain", "1000"]

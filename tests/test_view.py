@@ -448,6 +448,8 @@ def test_a_file_that_does_not_say_its_rate_can_be_told(live: Live) -> None:
     table = "II\n" + "\n".join(f"{v:.1f}" for v in 1000 * sample.load().x[2, 0])
     status, said = live.drop({"a.csv": table.encode()})
     assert status == 422, said
+    assert "If the file does not say" in said["remedy"]  # on this page there are no options
+    assert "--source" not in said["error"] + said["remedy"]
     status, said = live.drop({"a.csv": table.encode()}, rate="100", unit="uV")
     assert status == 200, said
 

@@ -226,6 +226,12 @@ def test_what_is_hidden_with_the_mouse_is_filled(opened: Opened, tmp_path: Path)
     page.click("#clear")
     page.wait_for_selector("#filled", state="hidden")
     assert not blue(page)
+    page.click("#mode-hide")
+    drag(page, 3.0, 3.6)
+    page.wait_for_selector("#gaps li")
+    page.click("#list li:nth-child(2) button")
+    drawn(page, page.inner_text("#list li:nth-child(2) .name"))
+    assert page.is_hidden("#filled")  # that was another recording's
 
 
 def test_what_was_not_measured_is_a_gap_and_can_be_filled(opened: Opened) -> None:
@@ -299,6 +305,7 @@ def test_a_record_is_dropped_onto_the_page(opened: Opened, tmp_path: Path) -> No
     drawn(page, "rec")
     page.wait_for_selector("#veil", state="hidden")
     assert page.locator("#owned button").count() == 1
+    assert "NaN" not in page.inner_text("#owned")
     assert "250 Hz" in page.inner_text("#facts")
     tall = page.locator("#ecg").bounding_box()["height"]
     page.click("#mode-hide")
@@ -310,6 +317,23 @@ def test_a_record_is_dropped_onto_the_page(opened: Opened, tmp_path: Path) -> No
     drag(page, 5.0, 5.4)
     page.wait_for_selector("#gaps li:nth-child(4)")
     assert re.findall(r"^(\S+) 5|^(\S+) 4\.9", page.inner_text("#gaps"), re.MULTILINE)
+
+
+def test_a_file_that_does_not_say_is_asked_for_what_is_missing(
+    opened: Opened, tmp_path: Path
+) -> None:
+    page = opened()
+    counts = (1000 * sample.load().x[7, 0]).astype(int)
+    (tmp_path / "counts.csv").write_text("\n".join(map(str, counts)))
+    assert not page.is_visible("#rate")
+    page.set_input_files("#files", tmp_path / "counts.csv")
+    page.wait_for_selector("#trouble:has-text('If the file does not say')")
+    assert "--source" not in page.inner_text("#trouble")
+    page.fill("#rate", "100")
+    page.select_option("#unit", "uV")
+    page.set_input_files("#files", tmp_path / "counts.csv")
+    drawn(page, "counts")
+    assert page.is_hidden("#trouble")
 
 
 def test_ten_minutes_are_walked_through(opened: Opened, tmp_path: Path) -> None:

@@ -48,9 +48,10 @@ def written(config: Config, folder: Path, name: str | None = None) -> str:
 def card(config: Config, held: figures.Figures | None = None, name: str | None = None) -> str:
     """The model card; `name` is what `nerula.load` finds the model by."""
     contract, held = config.contract, held or []
-    leads, titled = ", ".join(contract.leads), name or config.method
+    titled = name or config.method
     groups = any(group["metrics"] for one in held for group in one.get("subgroups", []))
-    known = tripod.Known(people.known(config), bool(held), groups)
+    updated = len(people.stages(config)) > 1
+    known = tripod.Known(people.known(config), bool(held), groups, updated)
     about = {
         "license": LICENCE,
         "library_name": "nerula",
@@ -61,7 +62,7 @@ def card(config: Config, held: figures.Figures | None = None, name: str | None =
         about["model-index"] = figures.index(held, titled)  # type: ignore[assignment]
     sections = [
         front_matter(about),
-        f"# {titled}: ECG embeddings for {leads}",
+        f"# {titled}: ECG embeddings for {people.leads(config)}",
         "A model made by [Nerula](https://pypi.org/project/nerula/). "
         "**For research use; not a medical device.**",
         pairs(_facts(config)),
@@ -91,7 +92,7 @@ def _facts(config: Config) -> dict[str, str]:
     band = f", {contract.band[0]:g}-{contract.band[1]:g} Hz" if contract.band else ""
     return {
         "Method": config.method,
-        "Signal": f"{', '.join(contract.leads)} at {contract.rate:g} Hz in {contract.unit}{band}; "
+        "Signal": f"{people.leads(config)} at {contract.rate:g} Hz in {contract.unit}{band}; "
         "any other rate and unit is converted",
         "Window": f"{config.window / contract.rate:g} s ({config.window} samples)",
         "Embedding": f"{config.dimensions} values",

@@ -38,6 +38,12 @@ def _same(data: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(data.get(name) == other.get(name) for name in ("kind", "folds", "recordings"))
 
 
+def leads(config: Config) -> str:
+    """The leads of a model; of one that has learned from any of several, these."""
+    seen = config.training.get("data", {}).get("leads")
+    return f"any one of {', '.join(seen)}" if seen else ", ".join(config.contract.leads)
+
+
 def known(config: Config) -> bool:
     """Whether it is written down who was learned from."""
     return all("subjects" in data for data in stores(config))
@@ -51,7 +57,7 @@ def summaries(config: Config) -> list[str]:
 
 def data_card(config: Config) -> str:
     """DATA.md: what a model has learned from."""
-    contract = config.contract
+    contract, (first, *earlier) = config.contract, stores(config)
     band = f"{contract.band[0]:g} to {contract.band[1]:g} Hz" if contract.band else "no filter"
     sections = [
         front_matter({"tags": ["ecg"], "annotations_creators": ["no-annotation"]}),
@@ -62,7 +68,7 @@ def data_card(config: Config) -> str:
         "## Prepared as",
         pairs(
             {
-                "Leads": ", ".join(contract.leads),
+                "Leads": leads(config),
                 "Rate": f"{contract.rate:g} Hz",
                 "Band": f"{band} beside that of resampling",
                 "Unit": f"{contract.unit}, in steps of {contract.scale:g}",
@@ -70,7 +76,8 @@ def data_card(config: Config) -> str:
             }
         ),
         "## Who",
-        *(part for data in stores(config) for part in _groups(data)),
+        *_groups(first),
+        *(part for data in earlier for part in ("Before that:", *_groups(data))),
         "## Limits",
         LIMITS,
         f"The model is described in [{CARD}]({CARD}).",

@@ -21,6 +21,8 @@ class Known(NamedTuple):
     """Whether results stand on it."""
     groups: bool
     """Whether these are given by sex and age."""
+    updated: bool = False
+    """Whether a trained model was trained further."""
 
 
 def section(known: Known) -> list[str]:
@@ -64,7 +66,8 @@ def _items(known: Known) -> list[tuple[str, str, str | None]]:
         ("12c", "type of model and its building", "config.json, Training"),
         ("12d", "differences between places", None),
         ("12e", "measures of performance", figures),
-        ("12f", "updating", "does not apply: none"),
+        ("12f", "updating", "Training: what it began with" if known.updated
+         else "does not apply: none"),
         ("12g", "how predictions were computed", "Results: the probe of each row" if figures
          else None),
         ("13", "imbalance of classes", "of each question: docs/tasks.md" if figures else None),
@@ -90,7 +93,7 @@ def _items(known: Known) -> list[tuple[str, str, str | None]]:
         ("23a", "performance with intervals", "Results, also by sex and age" if known.groups
          else figures),
         ("23b", "differences between places", None),
-        ("24", "results of updating", "does not apply: none"),
+        ("24", "results of updating", None if known.updated else "does not apply: none"),
         ("25", "interpretation", None),
         ("26", "limitations", "Intended and not intended"),
         ("27a", "poor or missing input in use", "Use: what is invalid is hidden"),

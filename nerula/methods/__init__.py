@@ -1,5 +1,6 @@
 """One file per method. A method is found by its name, or by `package.module:Class`."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,10 @@ def find(name: str) -> "type[Method]":
     target = METHODS.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:
-        known = ", ".join(sorted(METHODS))
+        known = f"Known: {', '.join(sorted(METHODS))}; your own: package.module:Class."
+        near = get_close_matches(name.lower(), METHODS, 1)
         raise UsageError(
-            f"There is no method {name!r}.", f"Known: {known}; your own: package.module:Class."
+            f"There is no method {name!r}.", f"Did you mean {near[0]}?" if near else known
         )
     try:
         found = getattr(import_module(module), attribute)

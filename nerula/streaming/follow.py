@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from nerula.errors import refuse
+from nerula.errors import UsageError, refuse
 
 PIECE = 1 << 20
 """Bytes that are taken at a time where more have come than were taken."""
@@ -34,7 +34,11 @@ class Bytes:
                     "file-missing" if isinstance(error, FileNotFoundError) else "file-unreadable"
                 )
                 raise refuse(code, path) from error
-        self._is_file = stat.S_ISREG(os.fstat(self._handle).st_mode)
+        mode = os.fstat(self._handle).st_mode
+        if stat.S_ISDIR(mode):
+            os.close(self._handle)
+            raise UsageError(f"{path} is a folder.", "Name a file, or the header of a record.")
+        self._is_file = stat.S_ISREG(mode)
         self._woken, self._wake = os.pipe()
         self._before: dict[int, Any] = {}
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nerula import quality
 from nerula.errors import DefectError, UsageError, refuse
+from nerula.given import POSSIBLE
 from nerula.readers.doubts import heights
 from nerula.readers.names import canonical_lead, millivolts_per
 from nerula.recording import Recording
@@ -24,9 +25,6 @@ CHUNK = 1 << 16
 """Samples of a push that are taken at a time."""
 JUMP = 3600.0
 """Seconds; a longer jump ahead is a clock that was set, not a gap."""
-POSSIBLE = 100.0
-"""mV that a typical second may span at most. Beyond, the unit or the gain is wrong: microvolts
-taken for millivolts span a thousand. What is too small is flat, as it is without electrodes."""
 DOUBTFUL = 3
 """Windows in a row, the first ones, that must be beyond it for a stream to be refused."""
 Array = NDArray[np.float32]

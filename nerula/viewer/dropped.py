@@ -217,11 +217,14 @@ def _facts(key: str, recording: Recording) -> dict[str, Any]:
 
 
 def _told(error: Exception, folder: Path) -> NerulaError:
-    """The error as a sentence that does not say where the files are kept."""
+    """The error as a sentence of the page: no folder of ours, and no option of a command line."""
     if not isinstance(error, NerulaError):
         error = DefectError(explain(error, folder))
     message, remedy = (
         text.replace(f"{folder}{os.sep}", "").replace(str(folder), "the dropped files")
         for text in (error.message, error.remedy)
     )
+    if isinstance(error, DefectError) and error.finding.code in ("rate-missing", "unit-unknown"):
+        message = re.sub(r"; give --source-\w+", "", message)
+        remedy = "Say it in 'If the file does not say', and drop the file again."
     return NerulaError(message, remedy)

@@ -100,6 +100,7 @@ const open = async (key) => {
     $("tags").replaceChildren(...item.labels.map((label) => make("span", { class: "tag" }, label)));
     $("every").hidden = item.leads.length < 2 || !state.about.model;
     document.title = `${item.name} – Nerula`;
+    paper.gaps = [];
     current(); filled();
     plane.mark(item.stored ? item.key : null, []);
     await paper.show(item);
@@ -248,7 +249,11 @@ const own = async (files) => {
     list($("owned"), state.owned);
     drawer(false);
     await open(said.recordings[0].key);
-  } catch (error) { wrong(error.message); }
+  } catch (error) {
+    wrong(error.message);
+    if (error.message.includes($("unsaid").firstElementChild.textContent)) $("unsaid").open = true;
+    $("trouble").scrollIntoView({ block: "nearest" });
+  }
 };
 const holds = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
 addEventListener("dragenter", (event) => { if (holds(event)) { event.preventDefault(); $("veil").hidden = false; } });

@@ -54,7 +54,7 @@ export const post = async (path, given, body) =>
 
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-export const years = (age) => (age === null ? "" : age >= 90 ? "90 or older" : `${Math.round(age)} years`);
+export const years = (age) => (age == null ? "" : age >= 90 ? "90 or older" : `${Math.round(age)} years`);
 const SEXES = { M: "male", F: "female", male: "male", female: "female" };
 export const sexed = (sex) => SEXES[sex] ?? sex ?? "";
 export const short = (name) => name.slice(name.lastIndexOf("/") + 1) || name;
