@@ -8,10 +8,10 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,7 +23,7 @@ from nerula.defects import CATALOGUE, Finding
 from nerula.errors import NerulaError, explain
 from nerula.files import replacing
 from nerula.readers.far import ahead
-from nerula.readers.source import Entry, Selective, Source
+from nerula.readers.source import Entry, Selective, Sociable, Source
 from nerula.recording import Recording
 from nerula.store import canonical
 from nerula.writer import PART_SCHEMA, Rows
@@ -216,20 +216,36 @@ def read_part(path: Path) -> Iterator[tuple[pa.RecordBatch, list[Refusal]]]:
 
 
 def _few(source: Source, entries: Iterable[Entry]) -> Iterator[list[tuple[Entry, Result]]]:
-    """Read a few entries at a time: as many as fit into a processor's cache."""
+    """Read a few entries at a time: as many as fit into a processor's cache.
+
+    How many that are is not known before some are read.
+    """
+    waiting, count = iter(entries), 1
     held: list[tuple[Entry, Result]] = []
-    size = 0
-    for entry in entries:
+    while asked := list(islice(waiting, count)):
+        size = largest = 0
+        for entry, result in _read(source, asked):
+            held.append((entry, result))
+            if isinstance(result, Recording):
+                size, largest = size + result.x.nbytes, max(largest, result.x.nbytes)
+            if size > 2 * _FEW_BYTES:  # much longer ones than before
+                yield held
+                held, size = [], 0
+        yield held
+        held = []
+        count = min(max(_FEW_BYTES // largest, 1), _FEW) if largest else 1
+
+
+def _read(source: Source, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Result]]:
+    """Read together what can be, and everything else by itself."""
+    together: Iterable[Recording | None] = repeat(None)
+    if isinstance(source, Sociable):
+        together = source.read_some(entries)
+    for entry, recording in zip(entries, together, strict=False):
         try:
-            result: Result = source.read(entry)
+            yield entry, recording or source.read(entry)
         except Exception as error:
-            result = explain(error, entry.path)
-        held.append((entry, result))
-        size += result.x.nbytes if isinstance(result, Recording) else 0
-        if len(held) == _FEW or size > _FEW_BYTES:
-            yield held
-            held, size = [], 0
-    yield held
+            yield entry, explain(error, entry.path)
 
 
 def _next(
