@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ class Preparation:
         sealed = _Sealed(file)
         with pa.ipc.new_stream(sealed, schema) as part:
             yield part
-        file.write(sealed.digest.digest())
+        file.write(sealed.seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,28 +180,38 @@ class _Sealed(io.RawIOBase):
     """Passes on what is written and sums it up, for `_is_whole` to compare.
 
     So nobody has to wait for the disk after each part: one that a power cut damaged is made again.
+    Against accidents a CRC will do, at a quarter of a digest's time.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.digest = hashlib.blake2b(digest_size=_SEAL)
+        self._sum = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        self.digest.update(data)
+        self._sum = zlib.crc32(data, self._sum)
         return self._file.write(data)
+
+    @property
+    def seal(self) -> bytes:
+        """The sum of what was written so far."""
+        return _seal(self._sum)
+
+
+def _seal(crc: int) -> bytes:
+    return f"{crc:0{_SEAL}x}".encode()
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a part ends with the digest of what comes before."""
-    digest, left = hashlib.blake2b(digest_size=_SEAL), path.stat().st_size - _SEAL
+    """Whether a part ends with the sum of what comes before."""
+    crc, left = 0, path.stat().st_size - _SEAL
     with path.open("rb") as file:
         while left > 0 and (piece := file.read(min(left, 1 << 20))):
-            digest.update(piece)
+            crc = zlib.crc32(piece, crc)
             left -= len(piece)
-        return file.read() == digest.digest()
+        return file.read() == _seal(crc)
 
 
 def read_part(path: Path) -> Iterator[tuple[pa.RecordBatch, list[Refusal]]]:
