@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from nerula.recording import Recording
 from nerula.signal import Signal, Validity
 
 OLDEST, OLDER = 89, 90.0
-_TOGETHER = 24_000
-"""Samples that go through each step together: few enough for the processor's nearer caches."""
+_TOGETHER, _SEVERAL, _MOST = 96_000, 8, 500_000
+"""Samples that go through each step together: few enough for the processor's nearer caches, but so
+many recordings, if they have no more samples than this, that calls do not cost more than work."""
 
 
 def conform(recording: Recording, contract: Contract) -> Recording:
@@ -26,12 +26,17 @@ def conform(recording: Recording, contract: Contract) -> Recording:
     Refuse what then holds no valid sample. A lead that the recording lacks is there afterwards,
     invalid throughout.
     """
-    return _shaped([quality.mark(choose(recording, contract))], contract)[0]
+    marked = quality.mark(choose(recording, contract))
+    return _shaped([marked], marked.x, contract)[0]
 
 
 def conform_alike(chosen: Sequence[Recording], contract: Contract) -> list[Recording]:
     """`conform` for recordings of which `alike` says that they go together, leads chosen."""
-    return _shaped(quality.mark_alike(chosen), contract)
+    x = quality.stacked([recording.x for recording in chosen])
+    marked = quality.mark_alike(chosen, x)
+    if any(after.x is not before.x for after, before in zip(marked, chosen, strict=True)):
+        x = quality.stacked([recording.x for recording in marked])
+    return _shaped(marked, x, contract)
 
 
 def alike(recordings: Sequence[Recording]) -> Iterator[list[int]]:
@@ -47,7 +52,8 @@ def alike(recordings: Sequence[Recording]) -> Iterator[list[int]]:
         kind = recording.x.shape, recording.rate, recording.unit, recording.leads
         kinds.setdefault(kind, []).append(place)
     for (shape, *_), places in kinds.items():
-        count = max(_TOGETHER // math.prod(shape), 1)
+        size = math.prod(shape)
+        count = max(_TOGETHER // size, min(_SEVERAL, _MOST // size), 1)
         yield from (places[start : start + count] for start in range(0, len(places), count))
 
 
@@ -66,14 +72,17 @@ def choose(recording: Recording, contract: Contract) -> Recording:
     if leads == recording.leads:
         return recording
     rows = [recording.leads.index(lead) for lead in leads]
-    return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=leads)
+    return recording.but(x=recording.x[rows], valid=recording.valid[rows], leads=leads)
 
 
-def _shaped(marked: Sequence[Recording], contract: Contract) -> list[Recording]:
-    """Bring recordings of one shape to the contract's rate, in its band, with all of its leads."""
+def _shaped(marked: Sequence[Recording], x: Signal, contract: Contract) -> list[Recording]:
+    """Bring recordings of one shape to the contract's rate, in its band, with all of its leads.
+
+    `x` are the rows of all of them.
+    """
     first, shape = marked[0], (len(marked), len(marked[0].leads), -1)
     x, valid = signal.condition(
-        quality.stacked([recording.x for recording in marked]),
+        x,
         quality.stacked([recording.valid for recording in marked]),
         first.rate,
         contract.rate,
@@ -89,8 +98,7 @@ def _finished(recording: Recording, x: Signal, valid: Validity, contract: Contra
     if recording.leads != contract.leads:
         x, valid = (_spread(rows, recording.leads, contract.leads) for rows in (x, valid))
     age, findings = _age(recording)
-    return replace(
-        recording,
+    return recording.but(
         x=x,
         valid=valid,
         rate=contract.rate,

@@ -27,6 +27,9 @@ _RESTORED = 0.3
 _ROUNDING = 0.005
 """mV that rounding to steps of 15 µV leaves outside."""
 
+_SURELY = 0.9
+"""Of what is allowed to be outside: more than rounding is away."""
+
 
 class Departure(NamedTuple):
     """How far limb leads are from the law, and which mistakes would explain it."""
@@ -46,6 +49,22 @@ class _Law(NamedTuple):
     rows: slice | list[int]
     outside: NDArray[np.float64]
     names: tuple[str, ...]
+
+
+def may_depart(x: NDArray[np.float32], leads: tuple[str, ...], second: int) -> NDArray[np.bool_]:
+    """Tell of which records (records, leads, time) `departure` may say something."""
+    law = _law(leads)
+    if law is None or x.shape[2] < 2 * second:
+        return np.zeros(len(x), np.bool_)
+    y = x[:, law.rows, :: max(second // 100, 1)]
+    y = y - y[:, :, :1]
+    sums = y.sum(axis=2)
+    energy = y @ y.swapaxes(1, 2) - sums[:, :, None] * (sums[:, None] / y.shape[2])
+    outside = np.einsum("ij,nij->n", law.outside[0], energy)
+    within = _INEXACT**2 * np.trace(energy, axis1=1, axis2=2)
+    least = np.maximum(within, _ROUNDING**2 * y.shape[2] * y.shape[1])
+    holds: NDArray[np.bool_] = outside < _SURELY * least
+    return ~holds
 
 
 def departure(x: NDArray[np.float32], leads: tuple[str, ...], second: int) -> Departure | None:

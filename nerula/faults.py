@@ -83,7 +83,7 @@ def find(x: Signal, rate: float, every: Seconds) -> list[Fault]:
     faults = list(_flat(x, rate, every))
     flat = {fault.row for fault in faults}
     throughout = {fault.row for fault in faults if fault.where is not None and fault.where.all()}
-    faults += _clipped(x, every, throughout)
+    faults += _clipped(x, rate, every, throughout)
     for row in (height > LARGEST).nonzero()[0].tolist():
         detail = f"{height[row]:.3g} mV in a typical second"
         faults.append(Fault("amplitude-absurd", row, detail))
@@ -157,10 +157,9 @@ def _widened(where: Mask, margin: int) -> Mask:
 # --- clipped -------------------------------------------------------------------------------------
 
 
-def _clipped(x: Signal, every: Seconds, flat: set[int]) -> Iterator[Fault]:
+def _clipped(x: Signal, rate: float, every: Seconds, flat: set[int]) -> Iterator[Fault]:
     top, bottom = every.top.max(axis=1), every.bottom.min(axis=1)
-    at_one = (x == top[:, None]) | (x == bottom[:, None])
-    counts = np.bincount(at_one.ravel().nonzero()[0] // x.shape[1], minlength=len(x))
+    counts = _at_extremes(x, rate, every, top, bottom)
     for row in (counts >= RAIL_SAMPLES).nonzero()[0].tolist():
         if row in flat:
             continue
@@ -170,6 +169,27 @@ def _clipped(x: Signal, every: Seconds, flat: set[int]) -> Iterator[Fault]:
             said = " and ".join(f"{level:.3g} mV" for level in levels)
             detail = f"{np.count_nonzero(where)} samples at {said}"
             yield Fault("signal-clipped", row, detail, where)
+
+
+def _at_extremes(
+    x: Signal,
+    rate: float,
+    every: Seconds,
+    top: NDArray[np.float32],
+    bottom: NDArray[np.float32],
+) -> NDArray[np.intp]:
+    """Count the samples of each row that are its highest or lowest, in the seconds with one."""
+    rows, last = len(x), every.top.shape[1] - 1
+    each = min(max(round(rate), 1), x.shape[1])
+    held = (every.top == top[:, None]) | (every.bottom == bottom[:, None])
+    row, second = held[:, :last].nonzero()
+    some = x[:, : last * each].reshape(rows, last, each)[row, second]
+    at_one = (some == top[row, None]) | (some == bottom[row, None])
+    before = row[at_one.ravel().nonzero()[0] // each]
+    rest = x[:, last * each :]  # the last second may be longer than the others
+    at_one = (rest == top[:, None]) | (rest == bottom[:, None])
+    after = at_one.ravel().nonzero()[0] // rest.shape[1]
+    return np.bincount(np.concatenate((before, after)), minlength=rows)
 
 
 def _is_rail(x: Signal, level: np.float32) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.defects import Finding
-from nerula.einthoven import departure
+from nerula.einthoven import departure, may_depart
 from nerula.faults import Fault, Mask, Seconds, Signal, find, seconds
 from nerula.recording import Recording
 
@@ -92,8 +91,10 @@ def index(x: NDArray[Any], valid: NDArray[np.bool_], rate: float) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # absurd and infinite values are findings as well
-def mark_alike(recordings: Sequence[Recording]) -> list[Recording]:
+def mark_alike(recordings: Sequence[Recording], x: Signal) -> list[Recording]:
     """`mark` for one recording, or for several of one rate, unit and shape, valid throughout.
+
+    `x` are the rows of all of them.
 
     The leads of all of them are looked at together: of short signals, NumPy's calls take longer
     than what they do.
@@ -101,17 +102,17 @@ def mark_alike(recordings: Sequence[Recording]) -> list[Recording]:
     first = recordings[0]
     if len(recordings) == 1:
         return [mark(first)]
-    x = stacked([recording.x for recording in recordings])
     every = seconds(x, first.rate)
     if first.unit != "mV" or not np.isfinite(every.span).all():
         return [mark(recording) for recording in recordings]
+    doubted = _may_contradict(x.reshape(len(recordings), *first.x.shape), first)
     faults: list[list[Fault]] = [[] for _ in recordings]
     for fault in find(x, first.rate, every):
         number, row = divmod(fault.row, len(first.leads))
         faults[number].append(fault._replace(row=row))
     return [
-        _marked(recording, *_judged(recording, found, whole=True))
-        for recording, found in zip(recordings, faults, strict=True)
+        _marked(recording, *_judged(recording, found, whole=True, doubted=leads))
+        for recording, found, leads in zip(recordings, faults, doubted.tolist(), strict=True)
     ]
 
 
@@ -124,10 +125,9 @@ def _marked(recording: Recording, findings: list[Finding], bad: Mask | None) -> 
     if bad is None:
         if not findings:
             return recording
-        return replace(recording, findings=(*recording.findings, *findings))
+        return recording.but(findings=(*recording.findings, *findings))
     finite = np.isfinite(recording.x)
-    return replace(
-        recording,
+    return recording.but(
         x=recording.x if finite.all() else np.where(finite, recording.x, np.float32(0)),
         valid=recording.valid & ~bad,
         findings=(*recording.findings, *findings),
@@ -164,9 +164,12 @@ def _examine(recording: Recording) -> tuple[list[Finding], Mask | None]:
 
 
 def _judged(
-    recording: Recording, faults: list[Fault], whole: bool
+    recording: Recording, faults: list[Fault], whole: bool, doubted: bool = True
 ) -> tuple[list[Finding], Mask | None]:
-    """Say the same of a recording whose leads have these faults."""
+    """Say the same of a recording whose leads have these faults.
+
+    Where nothing is invalid, and the leads are not `doubted`, they agree with each other.
+    """
     x, valid, leads = recording.x, recording.valid, recording.leads
     found = list(_of_facts(recording, whole))
     bad = _joined(faults, valid)
@@ -176,7 +179,8 @@ def _judged(
         if not good.any():
             found.append(Finding("signal-all-invalid", recording.path))
         x, leads = _measured_together(recording, good)
-    if recording.unit == "mV" and len(leads) > 1 and x.size:
+        doubted = True
+    if doubted and recording.unit == "mV" and len(leads) > 1 and x.size:
         found += _of_leads(x, leads, recording)
     if not found:
         return found, bad
@@ -253,6 +257,18 @@ def _measured_together(recording: Recording, good: Mask) -> tuple[Signal, tuple[
     rows = np.flatnonzero(good.any(axis=1))
     columns = np.flatnonzero(good[rows].all(axis=0))
     return recording.x[np.ix_(rows, columns)], tuple(recording.leads[row] for row in rows)
+
+
+def _may_contradict(x: NDArray[np.float32], first: Recording) -> NDArray[np.bool_]:
+    """Tell of which recordings like the first (recordings, leads, time) `_of_leads` may speak."""
+    if len(first.leads) < 2:
+        return np.zeros(len(x), np.bool_)
+    some = np.ascontiguousarray(x[:, :, :: max(x.shape[2] // 16, 1)]).view(np.uint32)
+    factors = np.arange(1, 2 * some.shape[2], 2, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    sums = np.add.reduce(some * factors, axis=2, dtype=np.uint32)
+    sums.sort(axis=1)
+    copies: NDArray[np.bool_] = (sums[:, 1:] == sums[:, :-1]).any(axis=1)
+    return copies | may_depart(x, first.leads, max(math.floor(first.rate), 1))
 
 
 def _of_leads(x: Signal, leads: tuple[str, ...], recording: Recording) -> Iterator[Finding]:

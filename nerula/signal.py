@@ -50,14 +50,13 @@ def condition(
     Gaps are bridged by straight lines first. An output sample is valid where every input sample
     closer than one period of the slower rate was; elsewhere x is 0.
     """
-    measured = np.isfinite(x)
-    measured &= valid
-    whole = bool(measured.all())
+    whole = bool(valid.all() and np.isfinite(x).all())
+    measured = valid if whole else valid & np.isfinite(x)
     if rate != target or band is not None:
         bridged = x if whole else bridge(x, measured)
         y, valid = _filtered(bridged, rate, target, band), _carried(measured, rate, target, whole)
     else:
-        y, valid = x.astype(np.float32), measured
+        y, valid = x.astype(np.float32), measured.copy()
     if not whole:
         y[~valid] = 0
     return y, valid
@@ -163,7 +162,7 @@ def _section(x: Signal, rate: float, target: float, band: Band | None) -> Signal
         y = _endless(x, rate, target, band)
     else:
         y = _padded(x, rate, target, band)
-    return y[..., : -(-time * up // down)].astype(np.float32)
+    return y[..., : -(-time * up // down)].astype(np.float32, copy=False)
 
 
 def _padded(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
@@ -198,7 +197,9 @@ def _padded_gain(
     return _gain(frequency, rate, target, band) * (after / length)
 
 
-def _endless(x: Signal, rate: float, target: float, band: Band | None) -> NDArray[np.float64]:
+def _endless(
+    x: Signal, rate: float, target: float, band: Band | None
+) -> NDArray[np.float64 | np.float32]:
     """Reflect without end, which takes half the work: the spectrum is a cosine transform.
 
     It follows from a transform of the samples in the order 0 2 4 ... 5 3 1, of which bin k holds
@@ -220,9 +221,10 @@ def _endless(x: Signal, rate: float, target: float, band: Band | None) -> NDArra
         both.imag *= plan.gain[: -both.shape[-1] - 1 : -1]
         both *= plan.back
         filtered = np.fft.irfft(both, time)
-        ordered[..., ::2] = filtered[..., :half]
-        ordered[..., 1::2] = filtered[..., half:][..., ::-1]
-        return ordered
+        back = np.empty(x.shape, np.float32)
+        back[..., ::2] = filtered[..., :half]
+        back[..., 1::2] = filtered[..., half:][..., ::-1]
+        return back
     cosines = np.concatenate((both.real, -both.imag[..., (time - 1) // 2 : 0 : -1]), axis=-1)
     return np.fft.irfft(cosines[..., : len(plan.back)] * plan.back, plan.after)
 

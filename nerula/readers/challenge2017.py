@@ -7,15 +7,15 @@ rhythm) and ~ (too noisy); `REFERENCE-v3.csv` is their last revision.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from nerula.defects import Finding
 from nerula.errors import DefectError, refuse
-from nerula.readers import walk, wfdb
+from nerula.readers import walk, wfdb, wfdb_together
 from nerula.readers.files import load
 from nerula.readers.source import Entry
 from nerula.recording import Recording
@@ -65,18 +65,26 @@ class Challenge2017:
     def read(self, entry: Entry) -> Recording:
         """Read one recording and its label."""
         walk.confine(entry, self.root)
-        label = self.labels.get(entry.path.stem)
         try:
             recording = wfdb.read(entry.path, root=self.root)
         except DefectError as error:
-            if label and error.finding == Finding("file-missing", entry.path):
+            lost = error.finding == Finding("file-missing", entry.path)
+            if lost and entry.path.stem in self.labels:
                 raise refuse("table-orphan", self.reference, entry.name) from error
             raise
+        return self._told(entry, recording)
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read what can be read together; None for the others."""
+        return wfdb_together.read(entries, None, self._told)
+
+    def _told(self, entry: Entry, recording: Recording) -> Recording:
+        """Add a recording's label."""
+        label = self.labels.get(entry.path.stem)
         findings = recording.findings
         if label is None:
             findings = (*findings, Finding("table-row-missing", entry.path, self.reference.name))
-        return replace(
-            recording,
+        return recording.but(
             name=entry.name,
             leads=self.leads,
             labels={label: 1.0} if label else {},

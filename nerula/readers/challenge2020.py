@@ -6,12 +6,12 @@ are of one subject. PTB-XL is a part of both.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from nerula.readers import walk, wfdb
+from nerula.readers import walk, wfdb, wfdb_together
 from nerula.readers.files import arrive
 from nerula.readers.names import STANDARD
 from nerula.readers.source import Entry
@@ -50,7 +50,15 @@ class Challenge2020:
         """Read one recording; its header has the labels."""
         walk.confine(entry, self.root)
         recording = wfdb.read(entry.path, root=self.root, leads=self.wanted)
-        return replace(recording, name=entry.name, fold=_part(entry.path))
+        return self._told(entry, recording)
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read what can be read together; None for the others."""
+        return wfdb_together.read(entries, self.wanted, self._told)
+
+    @staticmethod
+    def _told(entry: Entry, recording: Recording) -> Recording:
+        return recording.but(name=entry.name, fold=_part(entry.path))
 
 
 def _part(path: Path) -> str:

@@ -19,6 +19,8 @@ _MIDDLE = (1.1, 60.0)
 """Hz; half of a heart's movement is below, half above some 10 Hz."""
 ENOUGH, _LEADS_TO_ASK = 2048, 3
 """Samples of each of the highest leads to judge the pace by."""
+_LEVELS, _SURELY = (0.7, 0.25), 1.001
+"""Shares of a lead's span between which most of a heart's height lies; more than rounding does."""
 _HIGHEST = 1e5
 """mV; beyond, nothing more is to be learnt and squares overflow."""
 
@@ -59,14 +61,59 @@ def judged(
 
 
 def heights(x: NDArray[Any], rate: float) -> NDArray[np.float64]:
-    """Return what a typical second of each lead spans, in whatever unit; 0 where it is flat."""
-    leads, length = x.shape
+    """Return what a typical second of each lead spans, in whatever unit; 0 where it is flat.
+
+    `x` is (..., time), as of the leads of one record or of several.
+    """
+    length = x.shape[-1]
     second = min(int(rate), length)
-    seconds = x[:, : length // second * second].reshape(leads, -1, second)
-    spans = np.subtract(seconds.max(2), seconds.min(2), dtype=np.float64)
-    spans.sort(axis=1)
-    middle: NDArray[np.float64] = spans[:, spans.shape[1] // 2]
+    seconds = x[..., : length // second * second].reshape(*x.shape[:-1], -1, second)
+    spans = np.subtract(seconds.max(-1), seconds.min(-1), dtype=np.float64)
+    spans.sort(axis=-1)
+    middle: NDArray[np.float64] = spans[..., spans.shape[-1] // 2]
     return middle
+
+
+def undoubted(
+    heights: NDArray[np.float64], beginnings: Callable[[Any], NDArray[Any]], rate: float
+) -> NDArray[np.bool_]:
+    """Tell of which records `judged` surely has nothing to say; of the others it may have.
+
+    `heights` (records, leads) are in mV; `beginnings` gives a lead of each record, chosen by its
+    number, as (records, samples) in any unit.
+    """
+    order = heights.argsort(axis=1)
+    middle = order[:, order.shape[1] // 2]
+    typical = heights[np.arange(len(heights)), middle]
+    usual = (_AMPLITUDES[0] <= typical) & (typical <= _AMPLITUDES[1])
+    return usual & _surely_paced(beginnings(order[:, -1]), rate)
+
+
+def _surely_paced(x: NDArray[Any], rate: float) -> NDArray[np.bool_]:
+    """Tell in which rows `_pace` surely finds nothing, by counting instead of sorting.
+
+    The height that it measures lies between two levels that enough samples are beyond, and the
+    span of all samples.
+    """
+    few = x.shape[1] // 100
+    if not few or x.dtype != np.int16:  # others are not exact in float32
+        return np.zeros(len(x), np.bool_)
+    x = x.astype(np.float32)
+    steps = np.abs(x[:, 1:] - x[:, :-1])
+    low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
+    upper, lower = (low + share * (high - low) for share in _LEVELS)
+    least, most = _STEEPNESS[rate in _COMMON_RATES]
+    beyond = (
+        x >= upper,
+        x <= lower,
+        steps >= _SURELY * least / rate * (high - low),
+        steps > most / rate / _SURELY * (upper - lower),
+    )
+    # Row by row, a truth's bytes are counted many at a time; along an axis, one by one.
+    counts = np.array([[np.count_nonzero(row) for row in mask] for mask in beyond])
+    above, below, steep, too_steep = counts > few
+    sure: NDArray[np.bool_] = above & below & steep & ~too_steep & (high > low)[:, 0]
+    return sure
 
 
 def _pace(x: NDArray[np.floating], rate: float) -> str:

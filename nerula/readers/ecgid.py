@@ -6,12 +6,12 @@ are.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nerula.readers import walk, wfdb
+from nerula.readers import walk, wfdb, wfdb_together
 from nerula.readers.source import Entry
 from nerula.recording import Recording
 
@@ -35,9 +35,17 @@ class ECGID:
         """Read one recording; the subject is the folder's name."""
         walk.confine(entry, self.root)
         recording = wfdb.read(entry.path, root=self.root)
+        return self._told(entry, recording)
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read what can be read together; None for the others."""
+        return wfdb_together.read(entries, None, self._told)
+
+    @staticmethod
+    def _told(entry: Entry, recording: Recording) -> Recording:
         person = entry.path.parent.name
         subject = person if _PERSON.fullmatch(person) else None
-        return replace(recording, name=entry.name, subject=subject)
+        return recording.but(name=entry.name, subject=subject)
 
 
 def find(path: Path, kind: str | None = None) -> ECGID | None:  # noqa: ARG001

@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nerula.errors import NerulaError, OutageError
-from nerula.readers import formats, walk
+from nerula.readers import formats, walk, wfdb_together
 from nerula.readers.files import arrive
 from nerula.readers.source import NO_HINTS, Entry, Hints
 from nerula.recording import Recording
@@ -99,7 +99,17 @@ class Folder:
         else:
             said["hints"] = self.hints
         recording = formats.reader(form).read(entry.path, entry.row, **said)
-        return replace(recording, name=entry.name)
+        return _named(entry, recording)
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read WFDB records together; None for all else."""
+        if self.kind not in ("folder", "wfdb", "mat"):
+            return [None] * len(entries)
+        return wfdb_together.read(entries, self.wanted, _named)
+
+
+def _named(entry: Entry, recording: Recording) -> Recording:
+    return recording.but(name=entry.name)
 
 
 def _stem(file: str) -> str:

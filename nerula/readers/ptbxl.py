@@ -4,7 +4,7 @@ Wagner et al. 2020, https://doi.org/10.13026/kfzx-aw45. `ptbxl_database.csv` bes
 and `records500/`; `ptbxl_table` says how it is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from nerula.defects import Finding
 from nerula.errors import DefectError, UsageError, refuse
-from nerula.readers import ptbxl_table, walk, wfdb
+from nerula.readers import ptbxl_table, walk, wfdb, wfdb_together
 from nerula.readers.names import STANDARD
 from nerula.readers.ptbxl_table import Row
 from nerula.readers.source import Entry
@@ -71,19 +71,26 @@ class PTBXL:
     def read(self, entry: Entry) -> Recording:
         """Read one recording and what the table says of it."""
         walk.confine(entry, self.root)
-        row = self.table.get(entry.name)
         try:
             recording = wfdb.read(entry.path, root=self.root, leads=self.wanted)
         except DefectError as error:
-            if row and error.finding == Finding("file-missing", entry.path):
+            if entry.name in self.table and error.finding == Finding("file-missing", entry.path):
                 raise refuse("table-orphan", self._table_path, entry.name) from error
             raise
+        return self._told(entry, recording)
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read what can be read together; None for the others."""
+        return wfdb_together.read(entries, self.wanted, self._told)
+
+    def _told(self, entry: Entry, recording: Recording) -> Recording:
+        """Add what the table says of a recording."""
+        row = self.table.get(entry.name)
         if row is None:
             unknown = Finding("table-row-missing", entry.path, TABLE)
-            return replace(recording, name=entry.name, findings=(*recording.findings, unknown))
+            return recording.but(name=entry.name, findings=(*recording.findings, unknown))
         facts = ptbxl_table.understand(row, self._table_path, entry.path)
-        return replace(
-            recording,
+        return recording.but(
             name=entry.name,
             subject=facts.subject,
             age=facts.age,

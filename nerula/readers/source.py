@@ -1,6 +1,6 @@
 """Source: where recordings come from, one entry at a time and in a fixed order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
@@ -61,6 +61,15 @@ class Source(Protocol):
 
     def read(self, entry: Entry) -> Recording:
         """Read one entry, or raise `NerulaError`."""
+        ...
+
+
+@runtime_checkable
+class Sociable(Protocol):
+    """A source that reads several entries in less time than one by one."""
+
+    def read_some(self, entries: Sequence[Entry]) -> list[Recording | None]:
+        """Read what can be read together; None for what is to be read alone, or refused."""
         ...
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerula.defects import Finding
 from nerula.errors import DefectError, UsageError, refuse
@@ -29,6 +30,15 @@ class _Block(NamedTuple):
     signals: slice
     form: int
     samples: Samples
+
+
+class Signals(NamedTuple):
+    """What was measured."""
+
+    x: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    leads: tuple[str, ...]
+    rate: float
 
 
 def read(
@@ -75,20 +85,26 @@ def read_segment(
         findings += check_rate(rate, path)
         held = _joined(blocks, layout)
         findings += doubts.judged(held.heights(rate), held.beginning, rate)
-        if wanted is not None and wanted != leads and (rows := _rows(leads, wanted)):
+        if rows := chosen(leads, wanted):
             held, leads = held.select(rows), tuple([leads[row] for row in rows])
         x, valid = held.physical(), held.valid
+    signals = Signals(x, valid, leads, rate)
+    return recorded(header, path, signals, [*layout.findings, *findings])
+
+
+def recorded(header: Header, path: Path, signals: Signals, findings: list[Finding]) -> Recording:
+    """Return a record whose signals are read, with what its header says beside them."""
     name = os.path.basename(path)[: -len(".hea")]  # noqa: PTH119 - hot path
     if header.name not in (name, f"{name}.mat"):  # the latter in Georgia's part of Challenge 2020
         findings.append(Finding("header-name", detail=f"{header.name} in {name}.hea"))
-    odd = [*header.findings, *layout.findings, *findings]
+    odd = [*header.findings, *findings]
     info = wfdb_info.read(header.comments, path) if header.comments else wfdb_info.NOTHING
     return Recording(
         name=name,
-        x=x,
-        rate=rate,
-        leads=leads,
-        valid=valid,
+        x=signals.x,
+        rate=signals.rate,
+        leads=signals.leads,
+        valid=signals.valid,
         age=info.age,
         sex=info.sex,
         labels=info.labels,
@@ -96,6 +112,11 @@ def read_segment(
         findings=tuple([Finding(f.code, path, f.detail, f.lead) for f in odd] + info.findings),
         removed=tuple(dict.fromkeys((*header.removed, *info.removed))),
     )
+
+
+def chosen(leads: tuple[str, ...], wanted: tuple[str, ...] | None) -> list[int] | None:
+    """Return which leads to read, in their order; None or nothing for all of them."""
+    return None if wanted is None or wanted == leads else _rows(leads, wanted)
 
 
 @lru_cache(maxsize=256)
@@ -150,13 +171,21 @@ def _by_file(files: tuple[str, ...]) -> list[tuple[str, slice]]:
 
 def _verify(block: _Block, header: Header, path: Path) -> list[Finding]:
     """Refuse samples that do not add up to the header's checksums; note first values."""
+    sums, first = wfdb_signal.checksums(block.samples), block.samples[:, 0].tolist()
+    return verified(sums, first, header, block.signals, path)
+
+
+def verified(
+    sums: list[int], first: list[int], header: Header, part: slice, path: Path
+) -> list[Finding]:
+    """Refuse signals whose sums are not the header's; note first values that are not."""
     signals = header.signals
-    names = signals.described.encodings[block.signals]
-    declared, initial = signals.checksums[block.signals], signals.initials[block.signals]
+    names = signals.described.encodings[part]
+    declared, initial = signals.checksums[part], signals.initials[part]
     findings = []
     if header.length is None and any(declared):
         findings.append(Finding("header-contradiction", detail="a checksum of no declared length"))
-    if declared != (sums := wfdb_signal.checksums(block.samples)):
+    if declared != sums:
         if _is_unchecked(header):
             findings.append(Finding("checksum-absent"))
         else:
@@ -164,7 +193,6 @@ def _verify(block: _Block, header: Header, path: Path) -> list[Finding]:
                 if told is not None and told != is_sum:
                     detail = f"{is_sum}, declared {told}"
                     raise refuse("checksum-wrong", path, detail, encoding.description)
-    first: list[int] = block.samples[:, 0].tolist()
     if first != initial:
         for encoding, told, is_first in zip(names, initial, first, strict=True):
             if told not in (is_first, None):

@@ -42,9 +42,12 @@ def length(form: int, size: int, leads: int, declared: int | None, path: str) ->
 
 def decode(form: int, data: bytes, offset: int, leads: int, samples: int) -> Samples:
     """Return (leads, samples) whole numbers, contiguous."""
-    count = leads * samples
-    flat = _DECODERS[form](data, offset, count)
-    return np.ascontiguousarray(flat.reshape(samples, leads).T)
+    return np.ascontiguousarray(viewed(form, data, offset, leads, samples))
+
+
+def viewed(form: int, data: bytes, offset: int, leads: int, samples: int) -> Samples:
+    """Return (leads, samples) whole numbers in the file's order."""
+    return _DECODERS[form](data, offset, leads * samples).reshape(samples, leads).T
 
 
 def _16(data: bytes, offset: int, count: int) -> Samples:
@@ -89,10 +92,13 @@ def _212(data: bytes, offset: int, count: int) -> Samples:
 _DECODERS = {16: _16, 61: _61, 160: _160, 32: _32, 24: _24, 80: _80, 212: _212}
 
 
-def checksums(samples: Samples) -> list[int]:
-    """Return the sum of each lead's samples modulo 65536, as headers keep it."""
+def checksums(samples: Samples) -> list[Any]:
+    """Return the sum of each lead's samples modulo 65536, as headers keep it.
+
+    Of a stack of records (records, leads, time) a list for each.
+    """
     low = samples if samples.dtype == np.int16 else samples.astype(np.int16)  # keeps low 16 bits
-    sums: list[int] = np.add.reduce(low.view(np.uint16), axis=1, dtype=np.uint16).tolist()
+    sums: list[Any] = np.add.reduce(low.view(np.uint16), axis=-1, dtype=np.uint16).tolist()
     return sums
 
 
