@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
+from nerula.defects import Finding
 from nerula.errors import NerulaError, UsageError, refuse
 from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
 
@@ -104,17 +105,26 @@ def embed(
     suited = _Suited(opened, loaded, _asked(loaded, lead))
     result = embed_source(Embedding(loaded, suited, contract), chosen)
     if not result.z:
-        why = Counter(row[2] for row in result.refused).most_common()
-        reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
-        absent = any(row[2] == "lead-missing" for row in result.refused)
-        remedy = "Say with --lead which of its leads to take." if absent else ""
-        raise NerulaError(f"No recording of {opened.root} can be embedded: {reasons}.", remedy)
+        raise _nothing(source, result)
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
         _say(model, result, path, write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
+
+
+def _nothing(source: str | Path, result: Result) -> NerulaError:
+    """Why there is no embedding at all: of one recording in full, of many by the codes."""
+    why = Counter(row[2] for row in result.refused).most_common()
+    reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
+    remedy = result.refused[0][5] if len(why) == 1 else ""
+    if len(result.refused) == 1:
+        _, _, code, lead, detail, _ = result.refused[0]
+        reasons = str(Finding(code, None, detail, lead))
+    if "lead-missing" in dict(why):
+        remedy = "Say with --lead which of its leads to take."
+    return NerulaError(f"No recording of {source} can be embedded: {reasons}.", remedy)
 
 
 def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
@@ -173,7 +183,6 @@ class Embedding:
 
     def _prepared(self, chunk: "Chunk", result: Result) -> "Iterator[Prepared]":
         from nerula.chunks import read_entry, refusal
-        from nerula.defects import Finding
 
         for entry in chunk.entries:
             found = read_entry(self.source, entry, self.contract)
@@ -319,7 +328,10 @@ def _say_absent(result: Result, *, any_leads: bool) -> None:
 def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
     from rich.console import Console
 
-    lines = [f"{len(result.z)} recordings, {len(result.z[0])} values each: {out}"]
+    one = len(result.z) == 1
+    lines = [
+        f"{len(result.z)} recording{'' if one else 's'}, {len(result.z[0])} values each: {out}"
+    ]
     if out.suffix == ".npy":
         lines.append(f"whose each row is: {out.with_suffix('.csv')}")
     if refused is not None:

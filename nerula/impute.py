@@ -21,6 +21,7 @@ RELIABLE = 1.2
 """Seconds. On held-out PTB-XL what nerula-small fills correlates with the truth by .74 at this
 length and by .60 at 2 s (results/imputing.json): of longer gaps the rhythm may be known, the
 beats in them are not."""
+PICTURES = (".png", ".pdf", ".svg")
 SHOWN = 10.0
 """Seconds of a long recording that the picture shows, around its longest gap."""
 
@@ -81,6 +82,11 @@ def impute(
 
     if out.suffix not in (".csv", ".npy"):
         raise UsageError(f"{out} could be anything.", "Give it an ending: .csv or .npy.")
+    if picture is not None and picture.suffix.lower() not in PICTURES:
+        raise UsageError(
+            f"{picture} is no picture that can be drawn.",
+            f"Give it an ending: {', '.join(PICTURES)}.",
+        )
     loaded = bundle.load(model)
     named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
     source = open_source(file, kind, Hints(source_rate, source_unit, named))
@@ -103,8 +109,9 @@ def impute(
     _say(recording, filled)
     written = [out]
     if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
         written.append(_draw(recording, filled, picture))
-    _finish(model, file, written)
+    _finish(model, file, written, guessed=not recording.valid.all())
     return 0
 
 
@@ -195,10 +202,11 @@ def _say(recording: "Recording", filled: NDArray[np.float32]) -> None:
         console.print(f"and {len(found) - 20} more")
 
 
-def _finish(model: str, file: Path, written: list[Path]) -> None:
+def _finish(model: str, file: Path, written: list[Path], *, guessed: bool) -> None:
     from rich.console import Console
 
     lines = [f"Written: {path}" for path in written]
-    lines.append("Filled samples are guesses: never read a diagnosis from them.")
+    if guessed:
+        lines.append("Filled samples are guesses: never read a diagnosis from them.")
     lines.append(f"Next: nerula embed {model} {file} embeddings.npy")
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

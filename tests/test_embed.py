@@ -129,7 +129,7 @@ def test_a_lead_of_another_name_is_taken_where_it_is_the_only_one_or_was_chosen(
     ecg = sample.load().x
     np.save(tmp_path / "two.npy", np.concatenate([ecg[3], ecg[4]]))
     hints = {"source_rate": 100.0, "source_unit": "mV", "source_leads": "I,V1"}
-    with pytest.raises(NerulaError, match=r"1 lead-missing.*--lead"):
+    with pytest.raises(NerulaError, match=r"two.npy can.*\[lead-missing\]\. Say with --lead"):
         embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npz", **hints)  # type: ignore[arg-type]
     embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npz", lead="V1", **hints)  # type: ignore[arg-type]
     with np.load(tmp_path / "z.npz") as arrays:
@@ -181,6 +181,15 @@ def test_model_and_out_may_be_left_out(
         embed(str(folder))
     with pytest.raises(NerulaError, match="nowhere"):
         embed("nowhere")
+
+
+def test_why_nothing_was_embedded_is_said_with_its_remedy(folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(map(str, range(900))))
+    with pytest.raises(NerulaError, match=r"a.csv can.*whole numbers; give --source-unit"):
+        embed(str(folder), tmp_path / "a.csv", tmp_path / "z.npy", source_rate=100.0)
+    with pytest.raises(NerulaError, match=r": 2 unit-unknown\. Name the unit"):
+        embed(str(folder), tmp_path, tmp_path / "z.npy", source_rate=100.0)
 
 
 def test_the_word_sample_is_a_source(folder: Path) -> None:

@@ -115,6 +115,22 @@ def test_a_long_recording_is_drawn_around_its_longest_gap(folder: Path, tmp_path
     assert "<svg" in picture.read_text()
 
 
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_written(
+    folder: Path, x: NDArray[np.float32], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"out.xyz is no picture.*\.png, \.pdf, \.svg"):
+        impute(
+            str(folder), tmp_path / "ecg.npy", tmp_path / "out.csv",
+            picture=tmp_path / "out.xyz", **HINTS,
+        )  # fmt: skip
+    assert not (tmp_path / "out.csv").exists()
+    impute(
+        str(folder), tmp_path / "ecg.npy", tmp_path / "out.csv",
+        picture=tmp_path / "new" / "out.svg", **HINTS,
+    )  # fmt: skip
+    assert (tmp_path / "new" / "out.svg").exists()
+
+
 def test_gaps_are_found_lead_by_lead() -> None:
     valid = np.ones((2, 50), bool)
     valid[0, :3] = valid[1, 10:12] = valid[1, 40:] = False
