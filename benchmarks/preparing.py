@@ -4,6 +4,7 @@ Both sides read the same files, band-pass 0.5-40 Hz and resample to 100 Hz. Ours
 checksums besides, marks what is no ECG and writes the store.
 """
 
+import gc
 import io
 import os
 import shutil
@@ -71,6 +72,8 @@ def _compare(files: Files, setting: Setting) -> Iterator[Figure]:
     entries = list(source.entries())
     few = _spread(entries, 60 if setting.quick else 300)
     many = _spread(entries, 300 if setting.quick else 1200)
+    gc.collect()
+    gc.freeze()  # or one look through all that is loaded here would count as somebody's work
     contract = Contract(files.leads or first_readable(source).leads, RATE, band=BAND)
     reader = source.narrowed(contract.leads) if isinstance(source, Selective) else source
     figure = partial(Figure, files.name)
