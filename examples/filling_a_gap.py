@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import nerula
-from nerula.plot import ecg_paper, save, strip
+from nerula.plot import ecg_paper, headline, save, strip
 
 picture = Path(sys.argv[1] if len(sys.argv) > 1 else "filling_a_gap.png")
 model = nerula.load("nerula-small")
@@ -36,5 +36,6 @@ for axes, row in zip(panels, rows, strict=True):
     )  # fmt: skip
     time = np.arange(500) / rate
     axes.plot(time[160:220], truth[gap], color="#d55e00", linewidth=0.8, linestyle=":")
+headline(figure, "0.6 s were hidden: measured (black), filled (blue), the truth (dotted)")
 save(figure, picture)
 print(f"Look at {picture}: black measured, blue filled, dotted what was hidden")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import nerula
-from nerula.plot import ecg_paper, save, strip
+from nerula.plot import ecg_paper, headline, save, strip
 from nerula.readers import open_source
 
 given = [Path(word) for word in sys.argv[1:]]
@@ -49,5 +49,6 @@ for axes, row in zip(panels[1:], nearest, strict=True):
     said = f"sample {sample.names[row]}, cosine {cosine[row]:.2f}"
     print(said)
     ecg_paper(axes, sample.x[row, 0, :800], sample.rate, millivolts=2.5, label=said)
+headline(figure, "A file of one's own, and the recordings of the sample that are most like it")
 save(figure, picture)
 print(f"Look at {picture}")

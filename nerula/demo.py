@@ -129,7 +129,7 @@ def _draw(place: Path, folder: Path) -> Path:
         label = f"{statement}  PTB-XL {names[i]}  II"
         plot.ecg_paper(one, x[0], rate, valid[0], millivolts=2.5, label=label)
     title = "25 mm/s, 10 mm/mV. PTB-XL 1.0.3, Wagner et al. 2020, CC BY 4.0"
-    figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, fontsize=8, va="top")
+    plot.headline(figure, title)
     return plot.save(figure, folder / "recordings.png")
 
 

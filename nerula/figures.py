@@ -70,7 +70,7 @@ def filled(
     figure, axes = plot.strip(seconds, len(rows), millivolts=2.5)
     for one, (label, x, valid, guess) in zip(axes, rows, strict=True):
         plot.ecg_paper(one, x, rate, valid, filled=guess, millivolts=2.5, label=label)
-    figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, fontsize=9, va="top")
+    plot.headline(figure, title)
     return plot.save(figure, out)
 
 

@@ -76,6 +76,11 @@ def ecg_paper(
                   bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.2})  # fmt: skip
 
 
+def headline(figure: "Figure", words: str) -> None:
+    """Say above the strips of a figure what they show."""
+    figure.text(0.02, 1 - 0.1 / figure.get_figheight(), words, fontsize=9, va="top")
+
+
 def save(figure: "Figure", path: Path) -> Path:
     """Write the figure beside its final name first, so that a reader never sees half a picture."""
     part = path.with_name(f".{path.name}.tmp")

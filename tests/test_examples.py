@@ -39,3 +39,4 @@ def test_the_gallery_shows_every_example() -> None:
         assert '"""' in path.read_text(encoding="utf-8")[:4]
     for name in DRAWN:
         assert (GALLERY.parent / "gallery" / f"{name}.png").stat().st_size < 200_000
+    assert (GALLERY.parent / "gallery" / "onnx_on_a_device.svg").stat().st_size < 100_000
