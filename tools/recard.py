@@ -45,7 +45,10 @@ def main() -> int:
     rows = _trained_on(store, config)
     if len(rows) != sum(data["folds"].values()):
         raise SystemExit(f"{len(rows)} recordings instead of {sum(data['folds'].values())}.")
-    training = config.training | {"data": data | {"recordings": len(rows)} | census(store, rows)}
+    held = {"recordings": len(rows), **census(store, rows)}
+    if config.training["options"]["leads"] == "any":
+        held["leads"] = list(store.contract.leads)
+    training = config.training | {"data": data | held}
     tensors, _ = read_tensors(folder / TENSORS)
     replace(config, training=training, each=digests(tensors)).write(folder)
     found = [
