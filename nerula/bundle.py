@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nerula import __version__, cards, hub, sample
 from nerula.contract import Contract
+from nerula.cores import require
 from nerula.errors import NerulaError, UsageError
 from nerula.method import Method
 from nerula.methods import METHODS, find
@@ -73,6 +74,7 @@ def load(
     """
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"There is no precision {precision!r}.", "Choose fp32 or bf16.")
+    require(device)
     folder = found(name)
     config = Config.read(folder)
     kind, arguments = _kind(folder, config, method)

@@ -6,9 +6,18 @@ from typing import TypeVar
 
 import torch
 
+from nerula.errors import UsageError
 from nerula.workers import keep_memory
 
 Batch = TypeVar("Batch")
+
+
+def require(device: str) -> None:
+    """Refuse a device that is not here, or that torch does not know."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):  # each kind has its own way
+        raise UsageError(f"There is no device {device!r} here.", "Take cpu.") from None
 
 
 def side_by_side(

@@ -180,7 +180,11 @@ def digests(tensors: Mapping[str, "Tensor"]) -> dict[str, str]:
 def altered(tensors: Mapping[str, "Tensor"], each: Mapping[str, str]) -> str:
     """Which tensors are not those of which `each` has the digests, as a part of a sentence."""
     found = digests({name: one for name, one in tensors.items() if name in each})
-    names = sorted(name for name, one in found.items() if one != each[name])
+    names = [name for name, one in found.items() if one != each[name]]
+    if each:
+        names += [f"{name} (missing)" for name in each.keys() - tensors.keys()]
+        names += [f"{name} (unknown)" for name in tensors.keys() - each.keys()]
+    names.sort()
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 

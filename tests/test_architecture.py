@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "ranks": {"errors", "together"},
     "machine": {"errors", "options", "workers"},
-    "cores": {"workers"},
+    "cores": {"errors", "workers"},
     "batches": {"errors", "leads", "method", "options", "store"},
     "run": {"errors", "files"},
     "train": {"batches", "errors", "loss", "method", "options", "ranks", "run"},
@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": NUMERIC
     | {"cores", "given", "leads", "method", "run", "schema", "similar", "windowed"},
     "bundle": NUMERIC
-    | {"__init__", "cards", "hub", "method", "methods", "model", "options", "run"}
+    | {"__init__", "cards", "cores", "hub", "method", "methods", "model", "options", "run"}
     | {"schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
     "finetune": {"batches", "contract", "errors", "leads", "machine", "method", "methods", "model"}

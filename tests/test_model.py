@@ -13,6 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import nerula
 from nerula import bundle, sample, signal
@@ -347,6 +349,27 @@ def test_altered_tensors_are_refused_by_name(
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(NerulaError, match=message):
         nerula.load(tmp_path)
+
+
+def test_a_file_that_keeps_the_digest_of_another_is_refused_by_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As a tool leaves it that rewrites tensors and copies the header's facts."""
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        facts = file.metadata()
+    tensors, _ = read_tensors(folder / "model.safetensors")
+    tensors["encoder.Stem"] = tensors.pop(TENSOR)
+    save_file(tensors, tmp_path / "model.safetensors", facts)
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    message = rf"encoder.Stem \(unknown\), {TENSOR} \(missing\)"
+    with pytest.raises(NerulaError, match=message):
+        nerula.load(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["tpu", "meta", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused(folder: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"no device '{device}' here"):
+        nerula.load(folder, device=device)
 
 
 def test_a_flipped_bit_is_found_and_its_tensor_named(folder: Path, tmp_path: Path) -> None:

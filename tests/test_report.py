@@ -183,7 +183,7 @@ def test_without_recordings_nobody_is_in_it(place: Path) -> None:
 
 
 def test_a_model_alone_is_shown_on_the_bundled_sample(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plane, "NEIGHBOURS", 5.0)
     arguments = {"kernels": 50}
@@ -192,6 +192,7 @@ def test_a_model_alone_is_shown_on_the_bundled_sample(
         name="random_convolutions", contract=Contract(("II",), 100.0), window=1024, training={},
     )  # fmt: skip
     report(tmp_path / "model", out=tmp_path / "r.html", recordings=120)
+    assert "nerula pretrain" not in capsys.readouterr().out  # on a store that is gone by then
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "120 of 1,200 recordings are shown" in text
     assert '<section id="gaps">' not in text  # it cannot fill any

@@ -223,7 +223,9 @@ def opened(stores: Sequence[Path], caches: Sequence[Path]) -> Iterator[tuple[Sto
             from nerula import sample
             from nerula.prepare import Options, make_store
 
-            make_store(sample.load(), Path(temporary) / "sample", Options(leads=("II",)))
+            make_store(
+                sample.load(), Path(temporary) / "sample", Options(leads=("II",)), quiet=True
+            )
             yield Store.open(Path(temporary) / "sample"), cache
 
 
