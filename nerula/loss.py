@@ -1,9 +1,10 @@
-"""Losses, and the two numbers that show a collapse. All of them compute in float32."""
+"""Losses, and the two numbers that show a collapse. All of them compute in float32 at least."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerula.precision import in_full
 from nerula.together import gathered, per_rank, place
 
 NOBODY = -1e4
@@ -12,18 +13,18 @@ NOBODY = -1e4
 
 def negative_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean of `-<a, b> / (|a| |b|)` over the batch (NERULA, equation 7); zero for zero vectors."""
-    return -F.cosine_similarity(a.float(), b.float(), dim=-1, eps=1e-6).mean()
+    return -F.cosine_similarity(in_full(a), in_full(b), dim=-1, eps=1e-6).mean()
 
 
 def huber(predicted: Tensor, truth: Tensor, where: Tensor, delta: float = 1.0) -> Tensor:
     """Huber loss (NERULA, equation 8), averaged over the samples in `where`."""
-    loss = F.huber_loss(predicted.float(), truth.float(), reduction="none", delta=delta)
+    loss = F.huber_loss(in_full(predicted), in_full(truth), reduction="none", delta=delta)
     return (loss * where).sum() / per_rank(where)
 
 
 def masked_mse(predicted: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """Mean squared error over the samples in `where`."""
-    loss = (predicted.float() - truth.float()).square()
+    loss = (in_full(predicted) - in_full(truth)).square()
     return (loss * where).sum() / per_rank(where)
 
 
@@ -31,7 +32,7 @@ def cross_entropy(outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Mean of rows (B, C) of all ranks, each weighted by its class."""
     total = weights[labels].sum()
     share = total / gathered(total.view(1)).mean()
-    return share * F.cross_entropy(outputs.float(), labels, weights)
+    return share * F.cross_entropy(in_full(outputs), labels, weights)
 
 
 def spread(z: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ def spread(z: Tensor) -> Tensor:
 
     1 for embeddings in all directions alike, 0 where all recordings share one embedding.
     """
-    unit = F.normalize(z.detach().float(), dim=-1)
+    unit = F.normalize(in_full(z.detach()), dim=-1)
     return unit.std(dim=0, correction=0).square().sum().sqrt()
 
 
@@ -51,7 +52,7 @@ def effective_rank(z: Tensor) -> Tensor:
     length would be all that the covariance knows. Two traces give it without a decomposition, so
     that it costs nothing to watch.
     """
-    unit = F.normalize(z.detach().float(), dim=-1)
+    unit = F.normalize(in_full(z.detach()), dim=-1)
     centred = unit - unit.mean(dim=0)
     covariance = centred.T @ centred
     trace = covariance.diagonal().sum()
@@ -122,7 +123,7 @@ def diversity(shares: Tensor, where: Tensor) -> Tensor:
     `shares` (..., groups, entries) are the softmax of each frame; their mean over the frames in
     `where` (...), of all ranks, has a perplexity for each book: 1 - sum of those / all entries.
     """
-    total = (shares.float() * where[..., None, None]).flatten(0, -3).sum(0)
+    total = (in_full(shares) * where[..., None, None]).flatten(0, -3).sum(0)
     mean = gathered(total.unsqueeze(0)).mean(0) / per_rank(where)
     used = torch.exp(-torch.xlogy(mean, mean).sum(-1)).sum()
     return 1 - used / mean.numel()
@@ -130,7 +131,7 @@ def diversity(shares: Tensor, where: Tensor) -> Tensor:
 
 def mean_square(values: Tensor, where: Tensor) -> Tensor:
     """Mean of the squares of the values (..., D) in `where` (...), as of all ranks together."""
-    squares = values.float().square().mean(-1)
+    squares = in_full(values).square().mean(-1)
     return (squares * where).sum() / per_rank(where)
 
 
@@ -194,7 +195,7 @@ def over_leads(own: Tensor, leads: int) -> Tensor:
 
 
 def _unit(z: Tensor) -> Tensor:
-    return F.normalize(z.float(), dim=-1, eps=1e-6)
+    return F.normalize(in_full(z), dim=-1, eps=1e-6)
 
 
 def _scores(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed
 
 from nerula.errors import UsageError
+from nerula.precision import in_full
 from nerula.together import gathered
 
 
@@ -67,7 +68,7 @@ class Ranks:
             return stop
         tensors = list(tensors)
         flag = torch.tensor([float(stop)], device=tensors[0].device)
-        flat = torch.cat([flag, *(tensor.reshape(-1).float() for tensor in tensors)])
+        flat = torch.cat([flag, *(in_full(tensor.reshape(-1)) for tensor in tensors)])
         distributed.all_reduce(flat)
         flat /= self.world
         position = 1

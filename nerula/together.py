@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from nerula.precision import in_full
+
 
 def place() -> tuple[int, int]:
     """This process' rank, and how many there are."""
@@ -68,7 +70,7 @@ class BatchNorm(nn.BatchNorm1d):
         ranks = place()[1]
         if ranks == 1 or not self.training:
             return super().forward(x)
-        values = x.float()
+        values = in_full(x)
         own = torch.stack([values.mean(0), values.var(0, correction=0)])
         means, variances = gathered(own.unsqueeze(0)).unbind(1)
         mean = means.mean(0)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "nerula"
 GROUND = {"defects", "errors", "recording"}
 NUMERIC = GROUND | {"addresses", "readers", "sample", "signal", "einthoven", "faults"}
 NUMERIC |= {"quality", "leakage", "contract", "columns", "files", "store", "writer", "conform"}
-LEARNING = {"together", "augment", "loss", "encoders", "method", "methods"}
+LEARNING = {"precision", "together", "augment", "loss", "encoders", "method", "methods"}
 
 # A room may import what it lists, and itself. A room is a module or a folder of the package.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -54,14 +54,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "archive": GROUND | {"files"},
     "download": GROUND | {"__init__"},
     "publishers": set(),
-    "together": set(),
+    "precision": set(),
+    "together": {"precision"},
     "augment": {"together"},
-    "loss": {"together"},
-    "encoders": {"augment", "errors", "together"},
+    "loss": {"precision", "together"},
+    "encoders": {"augment", "errors", "precision", "together"},
     "method": set(),
-    "methods": {"errors", "augment", "loss", "encoders", "method", "together"},
+    "methods": {"errors", "augment", "loss", "encoders", "method", "precision", "together"},
     "options": {"errors"},
-    "ranks": {"errors", "together"},
+    "ranks": {"errors", "precision", "together"},
     "machine": {"errors", "options", "workers"},
     "cores": {"errors", "workers"},
     "batches": {"errors", "leads", "method", "options", "store"},

@@ -19,10 +19,20 @@ from nerula.loss import (
     nt_xent,
     spread,
 )
+from nerula.precision import in_full
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_losses_compute_in_float32_at_least() -> None:
+    single, double = torch.randn(4, 8), torch.randn(4, 8, dtype=torch.float64)
+    assert in_full(single) is single
+    assert in_full(double) is double
+    assert in_full(single.bfloat16()).dtype == in_full(single > 0).dtype == torch.float32
+    assert nt_xent(single.bfloat16(), single.bfloat16()).dtype == torch.float32
+    assert nt_xent(double, double).dtype == torch.float64
 
 
 @given(seed=st.integers(0, 1000), size=st.floats(1e-2, 1e3))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nerula.encoders import Encoder, Tokens
 from nerula.encoders.pool import learnt, pool, pooled_size
+from nerula.precision import in_full
 from nerula.together import BatchNorm
 
 
@@ -47,7 +48,7 @@ class VectorProjection(nn.Module):
 
     def vector(self, tokens: Tokens) -> Tensor:
         """The masked vector of NERULA, section 4.2.2: (B, 128)."""
-        values: Tensor = self.value(tokens.values).squeeze(-1).float() * tokens.valid
+        values: Tensor = in_full(self.value(tokens.values).squeeze(-1)) * tokens.valid
         if values.shape[1] == self.positions:
             return values
         whole: Tensor = nn.functional.interpolate(values.unsqueeze(1), self.positions)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nerula.encoders import Tokens
+from nerula.precision import in_full
 
 POOLINGS = ("mean", "stats", "moments")
 DIRECTIONS = 32
@@ -40,10 +41,11 @@ class Part(NamedTuple):
 
 
 def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
-    """Pool (B, T', D) over the valid positions of all pieces to one float32 vector each.
+    """Pool (B, T', D) over the valid positions of all pieces to one vector each.
 
     `mean` is the mean; `stats` is mean, standard deviation and maximum; `moments` adds how tokens
-    vary together, the covariances along some directions. Zeros where nothing is valid.
+    vary together, the covariances along some directions. Zeros where nothing is valid. All in
+    float32 at least.
     """
     if kind == "mean":
         counts, means = zip(*(_mean(tokens) for tokens in pieces), strict=True)
@@ -60,7 +62,7 @@ def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
     anything = torch.isfinite(peak)
     found = [mean, deviation * anything, peak.masked_fill(~anything, 0.0)]
     if kind == "moments":
-        along = off @ directions(mean.shape[-1], mean.device)
+        along = off @ directions(mean.shape[-1], mean.device).to(off.dtype)
         products = parts.products.sum(0)
         products = products + torch.einsum("pb,pbi,pbj->bij", parts.seen[..., 0], along, along)
         row, column = torch.triu_indices(*products.shape[1:], device=mean.device)
@@ -88,18 +90,18 @@ def _joined(counts: Tensor, means: Tensor) -> Tensor:
 
 def _mean(tokens: Tokens) -> tuple[Tensor, Tensor]:
     """How many tokens of a piece are valid (B, 1), and their mean."""
-    values, valid = tokens.values.float(), tokens.valid.unsqueeze(-1)
+    values, valid = in_full(tokens.values), tokens.valid.unsqueeze(-1)
     count = valid.sum(1)
     return count, (values * valid).sum(1) / count.clamp(min=1)
 
 
 def _part(tokens: Tokens, kind: str) -> Part:
-    values, valid = tokens.values.float(), tokens.valid.unsqueeze(-1)
+    values, valid = in_full(tokens.values), tokens.valid.unsqueeze(-1)
     count, mean = _mean(tokens)
     apart = (values - mean.unsqueeze(1)) * valid
     peak = values.masked_fill(~valid, -torch.inf).amax(1)
     products = mean.new_zeros(len(mean), 0, 0)
     if kind == "moments":
-        along = apart @ directions(mean.shape[-1], mean.device)
+        along = apart @ directions(mean.shape[-1], mean.device).to(apart.dtype)
         products = along.transpose(1, 2) @ along
     return Part(count, mean, apart.square().sum(1), peak, products)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nerula.precision import in_full
 from nerula.together import drawn
 
 
@@ -17,7 +18,7 @@ class Quantised(NamedTuple):
     values: Tensor
     """(..., width): the chosen entries, one after the other."""
     shares: Tensor
-    """(..., groups, entries) float32: how likely each entry is, without noise and temperature."""
+    """(..., groups, entries): how likely each entry is, without noise and temperature."""
     codes: Tensor
     """(..., groups) int64: the chosen entries' numbers."""
 
@@ -41,7 +42,7 @@ class Quantiser(nn.Module):
     ) -> Quantised:
         """Choose with Gumbel noise at this temperature, for so many views of a batch."""
         with torch.autocast(x.device.type, enabled=False):
-            score = self.choice(x.float()).unflatten(-1, (self.groups, self.entries))
+            score = self.choice(in_full(x)).unflatten(-1, (self.groups, self.entries))
             waiting = drawn(
                 score.shape,
                 generator,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nerula.encoders import Tokens
 from nerula.encoders.transformer import TransformerBlock
+from nerula.precision import in_full
 
 NORMS = ("layer", "group")
 
@@ -56,7 +57,7 @@ class Front(nn.Module):
 def _over_time(norm: nn.Module, h: Tensor) -> Tensor:
     """GroupNorm with a group for each value of (B, T, width)."""
     weight, bias = norm.parameters()
-    return F.group_norm(h.transpose(1, 2).float(), h.shape[2], weight, bias).transpose(1, 2)
+    return F.group_norm(in_full(h.transpose(1, 2)), h.shape[2], weight, bias).transpose(1, 2)
 
 
 class Positions(nn.Module):

@@ -17,6 +17,7 @@ from nerula.errors import UsageError
 from nerula.loss import aligned, effective_rank, over_leads, spread, told_apart
 from nerula.method import Batch, Method, Needs
 from nerula.methods.timae import chosen
+from nerula.precision import in_full
 from nerula.together import gathered
 
 LONGEST = 256
@@ -187,7 +188,7 @@ class Modal(Method):
         mine = self._mine()
         there = _kept(cut.there, place)
         tokens = self.encoders(_kept(cut.values, place)[mine], there[mine], place, mine)
-        every = gathered(tokens.detach().float())
+        every = gathered(in_full(tokens.detach()))
 
         whole = cut.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
         known = torch.cat([whole, there], dim=2)
@@ -306,7 +307,7 @@ class Modal(Method):
     def _error(self, rebuilt: Tensor, cut: Patches, mine: slice, asked: Tensor) -> Tensor:
         """Squared error of decoded patches over the samples of the patches (B, N) `asked` for."""
         truth, seen = cut.values[mine], cut.seen[mine] & asked[None, :, :, None]
-        shape, rebuilt = rebuilt.float()[..., : self.patch], rebuilt.float()
+        shape, rebuilt = in_full(rebuilt)[..., : self.patch], in_full(rebuilt)
         if self.targets == "signal":
             return over_leads(_mean_error(shape, truth, seen), self.leads)
         level = _levels(truth, cut.seen[mine])
@@ -349,7 +350,7 @@ def _in_rows(one: Tensor) -> Tensor:
 
 def _whole_recording(tokens: Tensor) -> Tensor:
     """What (L, B, 1 + N, D) say of the recording: (L, B, D), of length 1."""
-    return F.normalize(tokens[:, :, 0].float(), dim=-1)
+    return F.normalize(in_full(tokens[:, :, 0]), dim=-1)
 
 
 def _kept(one: Tensor, place: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from nerula.method import Batch, Method
 from nerula.methods.supervised import Predictor
+from nerula.precision import in_full
 
 
 class Recogniser(Predictor):
@@ -47,7 +48,7 @@ class Recogniser(Predictor):
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """The standardised embedding, whose cosines training was about."""
-        z: Tensor = self.standardise(self.body.embed(x, valid).float())
+        z: Tensor = self.standardise(in_full(self.body.embed(x, valid)))
         return z
 
     def _harder(self, cosine: Tensor) -> Tensor:
@@ -58,6 +59,6 @@ class Recogniser(Predictor):
         return turned.where(cosine > -margin.cos(), cosine - margin * margin.sin())
 
     def _outputs(self, x: Tensor, valid: Tensor) -> Tensor:
-        z, directions = self.embed(x, valid), self.head.weight.float()
+        z, directions = self.embed(x, valid), in_full(self.head.weight)
         cosine = F.normalize(z, dim=1) @ F.normalize(directions, dim=1).T
         return self.scale * cosine.clamp(-1, 1)

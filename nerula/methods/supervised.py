@@ -12,6 +12,7 @@ from nerula.errors import UsageError
 from nerula.loss import cross_entropy
 from nerula.method import Batch, Method, Needs
 from nerula.methods.random_init import RandomInit
+from nerula.precision import in_full
 from nerula.together import BatchNorm
 
 KINDS = ("classes", "multilabel", "regression")
@@ -80,7 +81,7 @@ class Predictor(Method):
         outputs = self._outputs(batch.x[:, 0], batch.valid[:, 0])
         if self.kind == "classes":
             return {"loss": cross_entropy(outputs, batch.labels, self.weights)}
-        labels = batch.labels.float().view_as(outputs)
+        labels = batch.labels.to(outputs.dtype).view_as(outputs)
         if self.kind == "multilabel":
             return {"loss": F.binary_cross_entropy_with_logits(outputs, labels)}
         return {"loss": F.mse_loss(outputs, (labels - self.mean) / self.size)}
@@ -104,8 +105,8 @@ class Predictor(Method):
         return self
 
     def _outputs(self, x: Tensor, valid: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.standardise(self.embed(x, valid).float()))
-        return outputs.float()
+        outputs: Tensor = self.head(self.standardise(in_full(self.embed(x, valid))))
+        return in_full(outputs)
 
 
 class Supervised(Predictor):
