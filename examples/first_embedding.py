@@ -41,6 +41,6 @@ for statement, words, colour in (
     rows = np.flatnonzero(sample.has(statement))
     axes.scatter(*plane[rows].T, s=11, color=colour, label=f"{words} ({len(rows)})")
 axes.set(xticks=[], yticks=[], title="No label was used to place these points")
-axes.legend(loc="best", frameon=False, fontsize=8)
+figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=3)
 figure.savefig(picture)
 print(f"Look at {picture}")
