@@ -102,8 +102,13 @@ def descent(method: Method, options: Options) -> torch.optim.Optimizer:
 class Doubled(Batches):
     """The same batches in float64, whose rounding is far below AdamW's epsilon."""
 
-    def windows(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> Windows:
-        found = super().windows(rows, start)
+    def windows(
+        self,
+        rows: NDArray[np.int64],
+        start: NDArray[np.int64],
+        lead: NDArray[np.int64] | None = None,
+    ) -> Windows:
+        found = super().windows(rows, start, lead)
         return found._replace(x=found.x.double())
 
 
