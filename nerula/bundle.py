@@ -117,7 +117,13 @@ def save(
             key: one.half() if one.is_floating_point() else one for key, one in tensors.items()
         }
     written.load_state_dict(tensors)
-    z = embed_probe(Model(written, contract, window))
+    try:
+        z = embed_probe(Model(written, contract, window))
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise NerulaError(
+            f"{type(method).__name__} cannot embed with these arguments: {error}.",
+            "--debug shows where.",
+        ) from error
     config = Config(
         method=name,
         arguments=dict(arguments),

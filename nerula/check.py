@@ -86,6 +86,8 @@ def check(
 
     if not paths:
         raise UsageError("There is nothing to check.", "Name a folder, a file or a store.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} is not a number above 0.")
     chosen = engines.choose(engine, jobs, ray_address)
     hints = Hints(source_rate, source_unit, split_names(source_leads))
     wanted, sides = split_leads(leads), Split(split)

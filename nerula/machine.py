@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from nerula.cores import require
 from nerula.errors import UsageError
 from nerula.options import Options
 from nerula.workers import keep_memory
@@ -50,6 +51,7 @@ class Machine:
         except RuntimeError:
             raise UsageError(f"There is no device {self.device!r}.", "Try --device cpu.") from None
         if device.type != "cuda":
+            require(self.device)
             return device
         if not torch.cuda.is_available():
             raise UsageError(

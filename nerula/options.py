@@ -63,6 +63,28 @@ class Options:
     checkpoint_minutes: float = 2.0
     checkpoint_steps: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be meant, before anything is built of them."""
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                until = f" to {high:g}" if high < LARGE else " or more"
+                fits = "more than 0" if low == TINY else f"{low:g}{until}"
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {value:g} cannot be meant.", f"It takes {fits}."
+                )
+
+
+LARGE = float(1 << 62)
+TINY = 1e-12
+"""What stands for more than 0."""
+RANGES = {
+    "epochs": (0, LARGE), "batch": (1, LARGE), "lr": (TINY, LARGE), "warmup": (0, 1),
+    "weight_decay": (0, LARGE), "beta2": (0, 1 - TINY), "clip": (0, LARGE), "seed": (0, LARGE),
+    "window": (TINY, LARGE), "threads": (0, LARGE), "checkpoint_minutes": (0, LARGE),
+    "checkpoint_steps": (0, LARGE),
+}  # fmt: skip
+"""From where to where each number of the loop may go."""
 
 SHARED = {
     "unit": "mV that the network takes for 1.",

@@ -27,7 +27,7 @@ from nerula.display import Display
 from nerula.errors import NerulaError, UsageError
 from nerula.machine import Machine
 from nerula.method import Method
-from nerula.methods import METHODS, find
+from nerula.methods import METHODS, find, make
 from nerula.options import command_line, split
 from nerula.ranks import Ranks
 from nerula.run import CONFIG, MODEL, Run, read_json
@@ -35,6 +35,8 @@ from nerula.store import Store
 from nerula.train import train
 from nerula.transfer import needed_store
 
+UNFITTING = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch and Python raise where shapes or numbers do not fit."""
 STOPPED = 143
 """Exit code of a training that was told to stop: 128 + SIGTERM."""
 
@@ -81,7 +83,7 @@ def pretrain(
     try:
         device = machine.enter(ranks.local)
         torch.manual_seed(loop.seed)
-        model = begun.given(kind(**arguments)).to(device)
+        model = begun.given(make(kind, arguments)).to(device)
         share = (ranks.rank, ranks.world)
         batches = Batches(data, model.needs, loop, device, leads=leads, share=share)
         work = partial(
@@ -176,8 +178,8 @@ def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:
     try:
         with Display(console, steps, record.state.get("step", 0)) as display:
             step = work(run=record, show=display.show)
-    except (NerulaError, MemoryError, RuntimeError) as error:
-        problem = _out_of_memory(error) or error
+    except (NerulaError, MemoryError, *UNFITTING) as error:
+        problem = _out_of_memory(error) or _unfitting(error, record) or error
         with suppress(NerulaError):  # the disk may be full
             record.note(status="failed", problem=str(problem))
         raise problem from error
@@ -187,6 +189,17 @@ def _finished(record: Run, work: Callable[..., int], steps: int) -> bool:
             f"Stopped after step {step} of {steps}; the same command continues.", soft_wrap=True
         )
     return step == steps
+
+
+def _unfitting(error: Exception, record: Run) -> NerulaError | None:
+    """What to say where not even a step was made: arguments that do not go together."""
+    if isinstance(error, NerulaError) or next(record.rows(), None):
+        return None
+    return NerulaError(
+        f"The first step failed: {error}.",
+        "Arguments of the method that do not go together are the likeliest reason; "
+        "--debug shows where.",
+    )
 
 
 def _out_of_memory(error: Exception) -> NerulaError | None:
@@ -245,7 +258,8 @@ def _farewell(record: Run, store: Path) -> None:
             "[bold white on red] COLLAPSED [/] [bold red]The model was written, but it tells "
             "recordings hardly apart.[/]"
         )
-    seconds = f"{state['steps']} steps in {state['seconds']:.0f} s"
+    steps = f"{state['steps']} step" + "s" * (state["steps"] != 1)
+    seconds = f"{steps} in {state['seconds']:.0f} s"
     console.print(f"{seconds}: {escape(str(model))}", soft_wrap=True)
     out = record.folder / "embeddings.npy"
     console.print(f"Next: nerula embed {model} {store} {out}", markup=False, soft_wrap=True)

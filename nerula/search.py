@@ -91,6 +91,8 @@ def search(
     kind = methods.find(method)
     if not kind.trains:
         raise UsageError(f"{method} is not trained: there is nothing to search.")
+    if trials < 1:
+        raise UsageError(f"--trials {trials} is not a number above 0.")
     training = {
         "epochs": epochs, "batch": batch, "folds": folds, "device": device,
         "precision": precision, "threads": threads,

@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"errors", "augment", "loss", "encoders", "method", "precision", "together"},
     "options": {"errors"},
     "ranks": {"errors", "precision", "together"},
-    "machine": {"errors", "options", "workers"},
+    "machine": {"cores", "errors", "options", "workers"},
     "cores": {"errors", "workers"},
     "batches": {"errors", "leads", "method", "options", "store"},
     "run": {"errors", "files"},

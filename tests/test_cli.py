@@ -71,7 +71,9 @@ def test_a_mistyped_word_names_the_nearest(
         ("report", "nowhere"), ("export", "unheard", "o.onnx"), ("fetch", "unheard", "f"),
         ("search", "unheard", "s"), ("search", "nerula", "nowhere"), ("stream", "unheard"),
         ("view", "nowhere", "--no-open"), ("push", "unheard", "somebody/model"),
-        ("card", "unheard"),
+        ("card", "unheard"), ("check", "sample", "--limit", "-1"), ("stream", "nerula-small", "."),
+        ("search", "nerula", "s", "--trials", "0"),
+        ("embed", "nerula-small", "sample", "z.npy", "--device", "no"),
     ],
 )  # fmt: skip
 def test_what_a_user_can_cause_is_a_sentence(

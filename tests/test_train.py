@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -352,10 +353,48 @@ def test_what_the_machine_cannot_is_refused(store: Path, tmp_path: Path) -> None
     for wrong, message in (
         ({"device": "cuda"}, "no cuda here"),
         ({"device": "abacus"}, "no device 'abacus'"),
+        ({"device": "meta"}, "no device 'meta' here"),
         ({"precision": "fp8"}, "fp8 is unknown"),
     ):
         with pytest.raises(UsageError, match=message):
             pretrain(NAME, store, tmp_path / "run", **QUICK | wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lr": -1.0}, r"--lr -1 cannot be meant\. It takes more than 0"),
+        ({"lr": math.nan}, "--lr nan"),
+        ({"window": math.nan}, "--window nan"),
+        ({"warmup": 5.0}, r"--warmup 5 cannot be meant\. It takes 0 to 1"),
+        ({"seed": -1}, r"--seed -1 cannot be meant\. It takes 0 or more"),
+        ({"threads": -1}, "--threads -1"),
+        ({"batch": 0}, "--batch 0"),
+        ({"epochs": -1}, "--epochs -1"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused_by_their_option(
+    store: Path, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pretrain(NAME, store, tmp_path / "run", **QUICK | wrong)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "wrong", "message"),
+    [
+        (1, {"patches": (5,)}, "cannot be built with these arguments"),
+        (1, {"heads": 3}, r"The first step failed.*--debug"),
+        (0, {"heads": 3}, "cannot embed with these arguments"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_a_sentence(
+    store: Path, tmp_path: Path, epochs: int, wrong: dict[str, Any], message: str
+) -> None:
+    small = {"width": 16, "heads": 2, "decoder_width": 16, "projector": 16, "leads": "II"}
+    with pytest.raises(NerulaError, match=message):
+        pretrain("nerula", store, tmp_path / "run", **QUICK | small | {"epochs": epochs} | wrong)
 
 
 # --- batches ---------------------------------------------------------------------------------

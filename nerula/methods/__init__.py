@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nerula.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nerula.method import Method
 
 METHODS = {
@@ -45,6 +47,17 @@ def find(name: str) -> "type[Method]":
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UsageError(f"{target} is not a subclass of nerula.method.Method.")
     return found
+
+
+def make(kind: "type[Method]", arguments: "Mapping[str, Any]") -> "Method":
+    """A method with its arguments; those that do not go together are the user's to mend."""
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        raise UsageError(
+            f"{kind.__name__} cannot be built with these arguments: {error}.",
+            "--debug shows where.",
+        ) from error
 
 
 def build(name: str, preset: str | None = None, **arguments: Any) -> "Method":
