@@ -99,9 +99,11 @@ def drag(page: Any, start: float, stop: float, **at: float) -> None:
 
 
 def colours(page: Any, of: str) -> dict[tuple[int, ...], int]:
-    """How many pixels of a canvas have each colour."""
+    """How many pixels of a canvas have each colour, when what was asked to be drawn is drawn."""
     seen = page.evaluate(
-        """(id) => { const one = document.querySelector(id);
+        """async (id) => {
+        for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+        const one = document.querySelector(id);
         const data = one.getContext("2d").getImageData(0, 0, one.width, one.height).data;
         const counts = {};
         for (let i = 0; i < data.length; i += 4) {
