@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import math
 import os
 import re
 import shutil
@@ -42,7 +43,9 @@ class Mirror:
     faults: dict[str, list[str]] = field(default_factory=dict)
     """For a name, what goes wrong in its next answers."""
     redirect: str = ""
-    pause: float = 0
+    holds_after: float = math.inf
+    """So many answers are given; whoever asks for more waits until `released`."""
+    released: threading.Event = field(default_factory=threading.Event)
 
     def counts(self) -> Counter[str]:
         return Counter(name for name, _ in self.asked)
@@ -55,6 +58,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         mirror = self.mirror
+        if len(mirror.asked) >= mirror.holds_after:
+            mirror.released.wait(60)
         name = self.path.lstrip("/").replace("%20", " ")
         fault = (mirror.faults.get(name) or [""]).pop(0)
         path = mirror.root / name
@@ -85,8 +90,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
-        if mirror.pause:
-            time.sleep(mirror.pause)
 
     def _start(self, size: int) -> int | None:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -468,20 +471,21 @@ def test_the_part_of_a_crashed_run_is_trusted_only_with_its_checksum(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_and_started_again(seed: int, mirror: Mirror, folder: Path) -> None:
-    mirror.pause = 0.05
+    mirror.holds_after = 2 * seed + 2
     command = ["fetch", "ecgid", str(folder), "--base-url", mirror.url, "--jobs", "1"]
     run = subprocess.Popen(
         [sys.executable, "-m", "nerula.cli", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while len(mirror.asked) < 2 * seed + 2:
+    while len(mirror.asked) < mirror.holds_after:
         time.sleep(0.005)
         assert run.poll() is None
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert not is_whole_yet(folder)
-    mirror.pause = 0
+    mirror.holds_after = math.inf
+    mirror.released.set()
     fetch("ecgid", folder, base_url=mirror.url)
     assert is_whole(folder, mirror)
 

@@ -285,6 +285,38 @@ def test_a_gap_in_the_times_is_invalid(path: Path) -> None:
     assert codes(recording) == ["time-gap"]
 
 
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_gap_in_the_numbers_is_invalid(path: Path, every: int) -> None:
+    keep = np.r_[0:100, 150:400, 401:500]
+    text = files.csv("seq,II (mV)", 7 + every * keep, X[0, keep])
+    recording = read(f"# rate: {RATE}\n{text}", path)
+    assert recording.x.shape == (1, 500)
+    assert np.array_equal(np.flatnonzero(recording.valid[0]), keep)
+    assert codes(recording) == ["time-gap"]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        np.arange(500) // 10,  # packets of ten
+        np.arange(500) % 250,  # two files put together
+        np.arange(500)[::-1],
+        np.r_[0:100, 99:499],  # a packet that came twice
+        np.arange(500) + 0.5,
+    ],
+)
+def test_numbers_that_do_not_count_rows_move_none(path: Path, numbers: Any) -> None:
+    recording = read(f"# rate: {RATE}\n" + files.csv("seq,II (mV)", numbers, X[0]), path)
+    assert recording.x.shape == (1, 500)
+    assert recording.valid.all()
+    assert not codes(recording)
+
+
+def test_a_number_far_away_is_refused(path: Path) -> None:
+    text = files.csv("seq,II (mV)", np.r_[np.arange(499), 1e9], X[0])
+    assert refusal(f"# rate: {RATE}\n{text}", path) == "size-absurd"
+
+
 @given(rate=st.sampled_from([50, 62.5, 100, 128, 250, 256, 257, 360, 500, 1000]),
        digits=st.integers(4, 7), start=st.floats(0, 1e4), jitter=st.floats(0, 0.2),
        seed=st.integers(0, 2**32 - 1))  # fmt: skip

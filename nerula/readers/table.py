@@ -36,6 +36,7 @@ _SUFFIX = re.compile(r"(.+?)[\s_]+([^\W\d_]{1,12})")
 _RATE = re.compile(
     r"([0-9.,eE+-]+)\s*(?:hz|hertz|sps|1/s|samples?/s(?:ec|econd)?)?", re.IGNORECASE
 )
+_WHOLE = re.compile(r"\d+(?:[.,]0*)?")
 _SECONDS = {
     "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
     "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
@@ -71,10 +72,10 @@ def read(
     table = table_text.parse(load(path, LIMIT), path)
     columns = understood(table, hints, path)
     signals = [column for column in columns if column.kind == "lead"]
-    time = next((column for column in columns if column.kind == "time"), None)
-    chosen = [*signals, time] if time else signals
-    places = [column.place for column in chosen]
-    numbers = table_text.numbers(table, places, time.place if time else None, path)
+    clock = _clock(columns, table)
+    places = [column.place for column in (*signals, *([clock] if clock else []))]
+    dated = clock.place if clock and clock.kind == "time" else None
+    numbers = table_text.numbers(table, places, dated, path)
     leads, findings = name_leads([column.name for column in signals], path)
     x = np.empty((len(signals), numbers.shape[1]), np.float32)
     valid = np.empty(x.shape, np.bool_)
@@ -83,7 +84,7 @@ def read(
         unit = column.unit or table.settings.get("unit") or hints.unit or ""
         x[i], valid[i], odd = _millivolts(numbers[i], unit, lead, path)
         doubts += odd
-    rate, slots, timed = _timed(table, hints, time, numbers[-1], path)
+    rate, slots, timed = _timed(table, hints, clock, numbers[-1], path)
     if slots is not None and slots[-1] >= len(slots):
         x, valid = _spread(x, slots), _spread(valid, slots)
     others = [column.name for column in columns if column.kind == "other"]
@@ -147,6 +148,14 @@ def understood(table: Table, hints: Hints, path: Path) -> list[Column]:
     return [column._replace(name=names.get(column.place, column.name)) for column in columns]
 
 
+def _clock(columns: list[Column], table: Table) -> Column | None:
+    """Return the column that places the rows: times, or else numbers."""
+    times = [column for column in columns if column.kind == "time"]
+    counters = [column for column in columns if column.kind == "counter"]
+    whole = [column for column in counters if _WHOLE.fullmatch(table.first[column.place].strip())]
+    return next(iter(times + whole), None)
+
+
 def _is_sure(lead: str | None) -> bool:
     """Whether a name says which lead it is; "ECG" does not."""
     return lead is not None and not lead.startswith("ECG")
@@ -207,26 +216,44 @@ def _millivolts(
 
 
 def _timed(
-    table: Table, hints: Hints, time: Column | None, clock: NDArray[np.float64], path: Path
+    table: Table, hints: Hints, clock: Column | None, read: NDArray[np.float64], path: Path
 ) -> tuple[float, NDArray[np.int64] | None, list[Finding]]:
-    """Return the rate, each row's place where there are times, and what is odd."""
+    """Return the rate, each row's place where times or numbers tell it, and what is odd."""
     said = said_rate(table, path)
-    if time is None:
-        rate = said if said is not None else hints.rate
-        if rate is None:
+    if clock is not None and clock.kind == "time":
+        rate, places = _regular(read * seconds_per(clock.unit, read[0], path), path)
+        findings = list(check_rate(rate, path))
+        if said is not None and abs(said / rate - 1) > 0.01:
+            detail = f"the times say {rate:g} Hz, a comment says {said:g} Hz"
+            findings.append(Finding("header-contradiction", path, detail))
+    else:
+        given = said if said is not None else hints.rate
+        if given is None:
             detail = "no column of times and no line `# rate: 250`; give --source-rate"
             raise refuse("rate-missing", path, detail)
-        return float(rate), None, list(check_rate(rate, path))
-    rate, places = _regular(clock * seconds_per(time.unit, clock[0], path), path)
-    findings = list(check_rate(rate, path))
-    if said is not None and abs(said / rate - 1) > 0.01:
-        detail = f"the times say {rate:g} Hz, a comment says {said:g} Hz"
-        findings.append(Finding("header-contradiction", path, detail))
+        rate, findings = float(given), list(check_rate(given, path))
+        places = _counted(read) if clock is not None else None
+        if places is None:
+            return rate, None, findings
     if missing := int(places[-1]) + 1 - len(places):
         if missing > _MOST_GAPS * len(places):
             raise refuse("size-absurd", path, f"gaps of {missing / rate:.0f} s")
         findings.append(Finding("time-gap", path, f"{missing / rate:g} s"))
     return rate, places, findings
+
+
+def _counted(numbers: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Return each row's place by its number; None where they do not count rows up.
+
+    Numbers that repeat or begin again count something else: packets, beats, files put together.
+    """
+    if numbers.size < 2 or not (np.abs(numbers) < _LATEST).all() or (numbers % 1).any():
+        return None
+    steps = np.diff(numbers)
+    typical = float(np.median(steps))  # two, where somebody kept every second row
+    if typical < 1 or steps.min() < typical or (steps % typical).any():
+        return None
+    return np.concatenate([[0], np.cumsum(steps / typical)]).astype(np.int64)
 
 
 def _spread(rows: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
