@@ -120,7 +120,7 @@ def _training(store: Store, batches: Batches, machine: Machine, repeat: int) -> 
         optimiser.step()
         optimiser.zero_grad()
 
-    store.advise(MADV_RANDOM)  # as `Store.open` maps what is larger than half of the memory
+    store.advise(MADV_RANDOM)  # as `FromStore` maps what is larger than half of the memory
     step(0)
     cold, warm = [], []
     for number in range(repeat):

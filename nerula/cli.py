@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         from nerula.errors import NerulaError
 
-        if debug or not isinstance(error, NerulaError | OSError):
+        if debug or not isinstance(error, NerulaError | OSError | MemoryError):
             raise
-        _say(str(error))
+        _say(str(error) or "Not enough memory.")
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
 

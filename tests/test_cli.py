@@ -97,6 +97,17 @@ def test_debug_shows_where_it_happened(tmp_path: Path) -> None:
     assert "Traceback" in debug.stderr
 
 
+def test_without_memory_it_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy() -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("nerula.demo.demo", greedy)
+    assert run("demo") == 1
+    assert "Not enough memory" in capsys.readouterr().err
+
+
 def test_completion_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
