@@ -24,7 +24,7 @@ from nerula import cli
 from nerula.files import write_whole
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("numpy", "scipy", "pyarrow", "torch", "wfdb")
+PACKAGES = ("numpy", "scipy", "pyarrow", "torch", "wfdb", "neurokit2", "onnxruntime")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import Figure, Setting
-from benchmarks.training import best
+from benchmarks.timing import best, product_ceiling
 from nerula.augment import patch_masks
 from nerula.encoders.attention import window_attention, window_bias
 from nerula.encoders.local import LocalEncoder
@@ -89,8 +89,7 @@ def _encoder(kind: torch.dtype, threads: int, repeat: int) -> Iterator[Figure]:
 
     shared, apart = best(train, repeat=repeat), best(lambda: train(encoder), repeat=repeat)
     forward = best(embed, repeat=repeat)
-    square = torch.randn(2048, 2048).to(kind)
-    ceiling = 2 * 2048**3 / best(lambda: square @ square, repeat=repeat)
+    ceiling = product_ceiling(torch.device("cpu"), bf16=kind is torch.bfloat16)
     work = operations(encoder, LENGTH) * BATCH
     cores = "one core" if threads == 1 else f"{threads} cores"
     group = f"encoder on {cores}, {str(kind).removeprefix('torch.')}"

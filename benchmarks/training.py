@@ -5,12 +5,10 @@ threads and in the same precision.
 """
 
 import contextlib
-import gc
 import io
-import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Figure, Setting
+from benchmarks.timing import best, product_ceiling
 from nerula import sample
 from nerula.batches import Batches
 from nerula.contract import Contract
@@ -70,7 +69,7 @@ def _training(store: Store, machine: Machine, setting: Setting) -> Iterator[Figu
     with FlopCounterMode(display=False) as counted:
         step()
     seconds = best(step, device, 2 if setting.quick else 5)
-    ceiling = _ceiling(device, machine.bf16)
+    ceiling = product_ceiling(device, bf16=machine.bf16)
     share = counted.get_total_flops() / seconds / ceiling
     group = f"training NERULA on {_place(machine)}, {machine.precision}"
     yield Figure(group, "forward and backward, both views", BATCH / seconds, "recordings/s",
@@ -132,28 +131,6 @@ def _epochs(store: Store) -> Iterator[Figure]:
 
 def _batches(store: Store, device: torch.device) -> Batches:
     return Batches(store, build("nerula").needs, Options(batch=BATCH), device)
-
-
-def best(run: Callable[[], object], device: torch.device | None = None, repeat: int = 5) -> float:
-    """Seconds of the fastest of several runs, after one that does not count."""
-    wait = torch.cuda.synchronize if device is not None and device.type == "cuda" else int
-    fastest = math.inf
-    gc.collect()
-    for turn in range(repeat + 1):
-        wait()
-        begin = time.perf_counter()
-        run()
-        wait()
-        fastest = min(fastest, time.perf_counter() - begin) if turn else math.inf
-    return fastest
-
-
-def _ceiling(device: torch.device, bf16: bool) -> float:
-    """Floating-point operations per second of one large matrix product."""
-    size = 8192 if device.type == "cuda" else 2048
-    kind = torch.bfloat16 if bf16 else torch.float32
-    a, b = (torch.randn(size, size, dtype=kind, device=device) for _ in range(2))
-    return 2 * size**3 / best(lambda: a @ b, device)
 
 
 def _place(machine: Machine) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nerula.methods import METHODS
+from tools import make_benchmarks_page
 from tools.make_method_pages import FOLDER, page
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,16 @@ def test_the_page_of_a_method_is_the_one_its_code_makes(name: str) -> None:
     assert (FOLDER / f"{name}.md").read_text(encoding="utf-8") == page(name)
     for row in re.findall(r"^\| `--.*$", page(name), re.MULTILINE):
         assert not row.endswith("|  |"), f"{row} says nothing"
+
+
+def test_the_page_of_benchmarks_is_what_was_measured() -> None:
+    assert make_benchmarks_page.PAGE.read_text(encoding="utf-8") == make_benchmarks_page.page()
+
+
+def test_every_benchmark_stands_on_its_page() -> None:
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        if "def measure(" in path.read_text(encoding="utf-8"):
+            assert f"`{path.stem}`" in make_benchmarks_page.HEAD, path.name
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)

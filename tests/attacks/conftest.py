@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 MEMORY = 3 << 30
-"""Bytes that may be allocated (libraries, of which CUDA has gigabytes, are mapped): no terabyte."""
+"""Bytes that may be allocated; libraries, of which CUDA has gigabytes, are mapped besides."""
 SECONDS = 120
 
 
