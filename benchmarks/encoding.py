@@ -35,6 +35,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
     yield Figure("masks", "1,000 masks of 1,000 samples, one core", 1e3 * seconds, "ms",
                  "aim: under 5")  # fmt: skip
     yield from _attention(repeat, setting.quick)
+    yield from _instead_of_dense(repeat, setting.quick)
     for threads in sorted({1, available()}):
         torch.set_num_threads(threads)
         for kind in (torch.float32, torch.bfloat16):
@@ -64,6 +65,25 @@ def _attention(repeat: int, quick: bool) -> Iterator[Figure]:
         yield Figure(group, f"{tokens:,} tokens, windows of +-{REACH}", 1e3 * ours, "ms")
         yield Figure(group, f"{tokens:,} tokens, dense", 1e3 * theirs, "ms",
                      f"{theirs / ours:.1f} times as long")  # fmt: skip
+
+
+def _instead_of_dense(repeat: int, quick: bool) -> Iterator[Figure]:
+    """The whole encoder, forward and backward, against itself with dense attention."""
+    group = "encoder with windows against dense attention, batch 4, one core, fp32"
+    for tokens in (1024,) if quick else (1024, 2048, 4096):
+        ours, theirs = LocalEncoder(), LocalEncoder(blocks=((0, 1),) * 4)
+        length = tokens * ours.stride
+        x = torch.randn(4, 1, length)
+        visible = torch.ones_like(x, dtype=torch.bool)
+
+        def train(encoder: LocalEncoder, x: Tensor = x, visible: Tensor = visible) -> None:
+            encoder.zero_grad()
+            encoder(x, visible).values.square().mean().backward()
+
+        seconds = [best(lambda one=one: train(one), repeat=repeat) for one in (ours, theirs)]  # type: ignore[misc]
+        promised = operations(theirs, length) / operations(ours, length)
+        yield Figure(group, f"{tokens:,} tokens: dense / windows", seconds[1] / seconds[0],
+                     "times", f"the arithmetic promises {promised:.1f}")  # fmt: skip
 
 
 def _encoder(kind: torch.dtype, threads: int, repeat: int) -> Iterator[Figure]:
@@ -115,7 +135,8 @@ def operations(encoder: LocalEncoder, length: int) -> float:
     for module in encoder.blocks:
         time //= module.stride
         linear = sum(weight.numel() for weight in module.parameters() if weight.ndim == 2)
-        total += time * (linear + 3 * WIDTH + 2 * WIDTH * (2 * REACH + 1))
+        keys = 2 * module.reach + 1 if module.reach else time
+        total += time * (linear + 3 * WIDTH + 2 * WIDTH * keys)
     return 2 * total
 
 
