@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nerula import __version__, guards, judgement, probes
 from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
-from nerula.errors import UsageError
+from nerula.errors import UsageError, unknown
 from nerula.features import Features, Gap, fingerprint
 from nerula.leads import has_leads
 from nerula.metrics import Answers
@@ -189,11 +189,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     tuned = FINETUNED in ways.asked(task) and task.learners is None
     if not task.trained and (tuned or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
-    if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
-        raise UsageError(
-            f"The task {task.name} has no probe {', '.join(sorted(unknown))}.",
-            f"It has {', '.join(task.probes)}.",
-        )
+    for probe in ways.probes:
+        if probe not in (*task.probes, FINETUNED):
+            raise unknown(f"probe of the task {task.name}", probe, task.probes)
     facts = Facts.of(store)
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)

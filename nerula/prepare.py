@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from nerula.completion import KindName
 from nerula.errors import NerulaError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def prepare(
     leads: str | None = None,
     rate: float = 100.0,
     band: Annotated[str | None, Parameter(name="--filter")] = None,
-    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    kind: KindName = None,
     jobs: int | None = None,
     engine: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
