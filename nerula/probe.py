@@ -106,6 +106,7 @@ def probe(
         unverified=unverified,
         seed=seed,
     )
+    ways.asked(asked)  # refuses what the task does not have before anything is prepared
     console = Console(highlight=False)
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out

@@ -124,7 +124,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "likeness": set(),
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
-    "ground": {"__init__", "bootstrap", "errors", "features", "guards", "judgement", "leads"}
+    "ground": {
+        "__init__",
+        "bootstrap",
+        "bounds",
+        "errors",
+        "features",
+        "guards",
+        "judgement",
+        "leads",
+    }
     | {"metrics", "model", "probes", "results", "store", "tasks"},
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
     | {"metrics", "results", "tasks"},

@@ -55,6 +55,7 @@ def test_a_method_by_its_name_shows_its_paper_and_its_defaults(
         (("check", "sample", "--source-unit", "mVv"), "Did you mean mV"),
         (("prepare", "sample", "y", "--engine", "rai"), "ray"),
         (("fetch", "ptblx", "y"), "ptbxl"),
+        (("prepare", "sample", "y", "--leads", "II,IX"), "Choose from II"),
     ],
 )
 def test_a_mistyped_word_names_the_nearest(
@@ -82,6 +83,8 @@ def test_a_mistyped_word_names_the_nearest(
         ("view", "nowhere", "--no-open"), ("push", "unheard", "somebody/model"),
         ("card", "unheard"), ("check", "sample", "--limit", "-1"), ("stream", "nerula-small", "."),
         ("search", "nerula", "s", "--trials", "0"),
+        ("probe", "nerula-small", "sex", "--draws", "0"),
+        ("probe", "nerula-small", "sex", "--seed", "-1"),
         ("embed", "nerula-small", "sample", "z.npy", "--device", "no"),
     ],
 )  # fmt: skip
