@@ -21,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerula import __version__, cards, hub, sample
+from nerula import __version__, brought, cards, hub, sample
+from nerula.brought import WEIGHTS
 from nerula.contract import Contract
 from nerula.cores import require
-from nerula.errors import NerulaError, UsageError
+from nerula.errors import NerulaError, UsageError, nearest
 from nerula.method import Method
 from nerula.methods import METHODS, find
 from nerula.model import Model
@@ -42,8 +43,6 @@ from nerula.run import (
 )
 from nerula.schema import CONFIG, TENSORS, Config
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""Models that Nerula brings along, by name."""
 DEFAULT = "nerula-small"
 """The model that is taken where none is named; it comes with the package."""
 TOLERANCE = 1e-3
@@ -172,11 +171,10 @@ def found(name: Path | str) -> Path:
     folder = locate(name)
     if folder is not None:
         return folder
-    bundled = ", ".join(sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}")))
     raise NerulaError(
         f"{name} is no model.",
-        "Give the folder of a model or of a run that has ended, hf:USER/NAME of the hub"
-        + (f", or one of these: {bundled}." if bundled else "."),
+        "Give the folder of a model or of a run that has ended, hf:USER/NAME of the hub, or one "
+        f"that Nerula brings along. {nearest(str(name), brought.names())}",
     )
 
 

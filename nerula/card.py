@@ -31,7 +31,7 @@ def card(model: Path, *results: Path) -> int:
         )
     cards.add_results(folder, found)
     lines = [
-        f"{len(found)} results added: {folder / CARD}, {folder / DATA_CARD}",
+        f"Results added: {len(found)}. {folder / CARD}, {folder / DATA_CARD}",
         f"Next: nerula push {model} USER/NAME",
     ]
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
+from nerula.completion import KindName
 from nerula.defects import Finding
 from nerula.errors import NerulaError, UsageError, explain
 
@@ -28,7 +29,7 @@ def check(
     strict: Annotated[bool, Parameter(negative="")] = False,
     split: str | None = None,
     leads: str | None = None,
-    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    kind: KindName = None,
     jobs: int | None = None,
     engine: Literal["local", "ray"] = "local",
     ray_address: str | None = None,

@@ -18,7 +18,7 @@ _VERBS = {
     "check": ("nerula.check:check", "Quality and leakage gate: what is wrong, where, what to do."),
     "prepare": ("nerula.prepare:prepare", "Turn any supported source into a store."),
     "merge": ("nerula.merge:merge", "Join the shards of `prepare --shard i/n` into one store."),
-    "pretrain": ("nerula.pretrain:app", "Train a method on a store; resumes by itself."),
+    "pretrain": ("nerula.method_line:app", "Train a method on a store; resumes by itself."),
     "embed": ("nerula.embed:embed", "Embeddings of a store or of files as they are."),
     "impute": ("nerula.impute:impute", "Fill the gaps of a recording, with a picture."),
     "export": ("nerula.export:export", "One ONNX file for devices, verified before it is there."),
@@ -56,7 +56,9 @@ def build() -> App:
         # An App of its own brings its own epilogue; others would take over this one's.
         own = {} if target.endswith(":app") else {"help_epilogue": ""}
         app.command(target, name=verb, help=summary, **own)
-    app.register_install_completion_command(help="Complete verbs and options with the tab key.")
+    app.register_install_completion_command(
+        help="Let the tab key complete verbs, options, methods, tasks and models."
+    )
     return app
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nerula.completion import RowNames, TaskNames
 from nerula.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ STOPPED = 143
 
 
 def compare(
-    methods: str = "",
-    tasks: str = "",
+    methods: RowNames = "",
+    tasks: TaskNames = "",
     *,
     data: Annotated[Sequence[str], Parameter(consume_multiple=True, negative="")] = (),
     out: Path = Path("compared"),
@@ -114,6 +115,7 @@ def compare(
     from nerula.comparison.publish import publish
     from nerula.comparison.request import of_sample, of_tables
     from nerula.comparison.tables import of_paper, of_tasks
+    from nerula.options import Options
 
     console = Console(highlight=False)
     if show:
@@ -122,6 +124,13 @@ def compare(
         return int(any(cell.status == FAILED for cell in plan.cells.values()))
     if sum((paper, quick, bool(methods or tasks))) != 1:
         raise UsageError("Say METHODS and TASKS, or --paper, or --quick.")
+    if (paper or quick) and (probes or gaps or finetune or labels != "1"):
+        raise UsageError(
+            f"--{'paper' if paper else 'quick'} has its own probes, labels and gaps.",
+            "Leave out --probes, --labels, --gaps and --finetune, or say METHODS and TASKS.",
+        )
+    machine: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
+    Options(epochs=epochs, batch=batch, window=window, **machine)  # refuses what cannot be meant
     budget = Budget(epochs=epochs, batch=batch, window=window)
     if quick:
         request = of_sample()
@@ -130,7 +139,6 @@ def compare(
         ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
         asked = of_paper() if paper else of_tasks(_listed(methods), _listed(tasks), **ways)
         request = of_tables(asked, budget, label_epochs or epochs)
-    machine = {"device": device, "precision": precision, "threads": threads}
     request = request.configured(settings, large=_is_large(large, device))
     work = _Work(request, _named(data), out, on)
     return work.run(console, parse_seeds(seeds), machine, dry=dry_run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
+from nerula.completion import KindName, ModelName
 from nerula.defects import Finding
 from nerula.errors import NerulaError, UsageError, refuse
 from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def embed(
-    model: str,
+    model: ModelName,
     source: str | Path | None = None,
     out: str | Path | None = None,
     *,
     lead: Annotated[str | None, Parameter(name=["--lead", "--leads"])] = None,
-    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    kind: KindName = None,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
     engine: Literal["local", "ray"] = "local",
@@ -130,10 +131,13 @@ def _nothing(source: str | Path, result: Result) -> NerulaError:
 def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
     """The leads that were asked for: some of the model's, or, of a model of one lead, any one."""
     from nerula.leads import named
+    from nerula.readers.names import canonical_lead
 
     own = model.contract.leads
-    if lead is None or len(own) == 1:
-        return (lead,) if lead else ()
+    if lead is None:
+        return ()
+    if len(own) == 1:  # whatever it is called
+        return (canonical_lead(lead) or lead,)
     asked = named(lead)
     if unknown := [lead for lead in asked if lead not in own]:
         raise UsageError(
@@ -238,14 +242,14 @@ class _Suited:
 
     def read(self, entry: "Entry") -> "Recording":
         recording = self.source.read(entry)
+        rows = [row for row, lead in enumerate(recording.leads) if lead in self.only]
+        if self.only and not rows:
+            said = f"it has {' '.join(recording.leads)}"
+            raise refuse("lead-missing", recording.path, said, " ".join(self.only))
         if len(self.model.contract.leads) == 1:
             return self.model.suited(recording, next(iter(self.only), None))
         if not self.only:
             return recording
-        rows = [row for row, lead in enumerate(recording.leads) if lead in self.only]
-        if not rows:
-            said = f"it has {' '.join(recording.leads)}"
-            raise refuse("lead-missing", recording.path, said, " ".join(self.only))
         held = tuple(recording.leads[row] for row in rows)
         return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=held)
 

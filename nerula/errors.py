@@ -1,8 +1,13 @@
 """What goes wrong, said so that a person can act on it."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from nerula.defects import CATALOGUE, Finding
+
+FEW = 8
+"""So many names are listed even where it is clear which one was meant."""
 
 
 class NerulaError(Exception):
@@ -19,6 +24,22 @@ class NerulaError(Exception):
 
 class UsageError(NerulaError):
     """An option or argument that cannot be meant."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], more: str = "") -> UsageError:
+    """Build the error for a name that is none of those that are known."""
+    return UsageError(f"There is no {what} {name!r}.", nearest(name, known, more))
+
+
+def nearest(name: str, known: Iterable[str], more: str = "") -> str:
+    """Say which of the known names may be meant, and all of them unless they are many."""
+    names = list(known)
+    lowered = {one.lower(): one for one in reversed(names)}
+    near = get_close_matches(name.lower(), lowered, 1)
+    meant = f"Did you mean {lowered[near[0]]}?" if near else ""
+    if near and not 1 < len(names) <= FEW:
+        return meant
+    return f"{meant} Choose from {', '.join(names)}{more}.".strip()
 
 
 class MissingExtraError(NerulaError):

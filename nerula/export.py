@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from nerula.completion import ModelName
 from nerula.errors import NerulaError, UsageError
 from nerula.files import replacing, write_whole
 
@@ -22,7 +23,7 @@ SECONDS = 10.0
 
 
 def export(
-    model: str,
+    model: ModelName,
     out: Path | None = None,
     *,
     probe: Path | None = None,

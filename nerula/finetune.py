@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nerula.batches import Batches, Labelled
 from nerula.contract import Contract
-from nerula.errors import UsageError
+from nerula.errors import UsageError, nearest
 from nerula.leads import Plan, planned
 from nerula.machine import Machine
 from nerula.method import Method
@@ -267,7 +267,7 @@ def _checked(
 ) -> tuple[Rows, NDArray[Any]]:
     """Rows and targets in the shape that training needs, or an error in words."""
     if kind not in (*KINDS, IDENTITY):
-        raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join((*KINDS, IDENTITY))}.")
+        raise UsageError(f"kind={kind!r}.", nearest(kind, (*KINDS, IDENTITY)))
     chosen, given = np.asarray(rows), np.asarray(targets)
     if chosen.ndim != 1 or len(chosen) < 2 or len(given) != len(chosen):
         raise UsageError(f"{given.shape} targets for rows of shape {chosen.shape}.")

@@ -97,7 +97,7 @@ def _numbers(signal: Any) -> Array:
             return np.asarray(signal, np.float32)
         why = "they are complex"
     except (TypeError, ValueError, RuntimeError) as error:
-        why = str(error)
+        why = str(error).rstrip(".")
     raise UsageError(
         f"What was given cannot be read as numbers: {why}.",
         "Give an array or a list of them; of files, nerula embed.",
@@ -128,6 +128,8 @@ def _recording(name: str, x: Array, valid: Any, rate: float, leads: tuple[str, .
                 f"valid must be bool of shape {x.shape}, not {valid.dtype} {valid.shape}."
             )
         measured &= valid
+    if x.ndim == 0:
+        raise UsageError("One number is no signal.", "Give an array (time,).")
     x, measured = np.atleast_2d(x), np.atleast_2d(measured)
     if x.ndim != 2 or len(x) != len(leads):
         raise UsageError(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nerula import __version__, guards, judgement, probes
 from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
-from nerula.errors import UsageError
+from nerula.bounds import Count, Number, check
+from nerula.errors import UsageError, nearest
 from nerula.features import Features, Gap, fingerprint
 from nerula.leads import has_leads
 from nerula.metrics import Answers
@@ -39,7 +40,7 @@ class Ways:
     """Which probes, `FINETUNED` among them; all of the task's where empty."""
     labels: tuple[float, ...] = (1.0,)
     """Shares of the training labels."""
-    draws: int = 5
+    draws: Count = 5
     """How often a share below 1 is drawn."""
     gaps: tuple[float, ...] = ()
     """Shares of every test recording that are taken away, beside none."""
@@ -49,20 +50,25 @@ class Ways:
     """Which leads the model is given; all that it can have where empty."""
     unverified: bool = False
     """Whether a model is believed that does not say what it was trained on."""
-    seed: int = 0
+    seed: Number = 0
     resamples: int = RESAMPLES
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """Options of `nerula.finetune.finetune`, such as its epochs."""
 
     def __post_init__(self) -> None:
+        check(Ways, vars(self))
         if not all(0 < share <= 1 for share in self.labels):
             raise UsageError(f"Shares of labels lie above 0 and up to 1, not {self.labels}.")
         if not all(0 < share < 1 for share in self.gaps):
             raise UsageError(f"Shares that are missing lie between 0 and 1, not {self.gaps}.")
 
     def asked(self, task: Task) -> tuple[str, ...]:
-        """The probes to fit, in their order."""
+        """The probes to fit, in their order; one that the task does not have is refused."""
         chosen = self.probes or task.probes
+        for probe in chosen:
+            if probe not in (*task.probes, FINETUNED):
+                said = f"The task {task.name} has no probe {probe}."
+                raise UsageError(said, nearest(probe, task.probes))
         return (*chosen, FINETUNED) if self.finetune and FINETUNED not in chosen else chosen
 
 
@@ -189,11 +195,6 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     tuned = FINETUNED in ways.asked(task) and task.learners is None
     if not task.trained and (tuned or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
-    if unknown := set(ways.probes) - {*task.probes, FINETUNED}:
-        raise UsageError(
-            f"The task {task.name} has no probe {', '.join(sorted(unknown))}.",
-            f"It has {', '.join(task.probes)}.",
-        )
     facts = Facts.of(store)
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)

@@ -4,12 +4,12 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from cyclopts import Parameter
 from numpy.typing import NDArray
 
+from nerula.completion import KindName, ModelName
 from nerula.errors import UsageError
 from nerula.files import replacing, write_whole
 
@@ -35,14 +35,14 @@ class Gap(NamedTuple):
 
 
 def impute(
-    model: str,
+    model: ModelName,
     file: Path,
     out: Path,
     *,
     picture: Path | None = None,
     name: str | None = None,
     lead: str | None = None,
-    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    kind: KindName = None,
     source_rate: float | None = None,
     source_unit: str | None = None,
     source_leads: str | None = None,

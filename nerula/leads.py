@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula.errors import UsageError
+from nerula.errors import UsageError, unknown
 from nerula.readers.names import STANDARD, canonical_lead
 from nerula.store import Store
 
@@ -43,7 +43,7 @@ def named(words: str | Sequence[str] | None) -> tuple[str, ...]:
     known = {lead: canonical_lead(lead) for lead in given}
     for lead, name in known.items():
         if name is None:
-            raise UsageError(f"There is no lead {lead!r}.", f"Known are {', '.join(STANDARD)}.")
+            raise unknown("lead", lead, STANDARD)
     return tuple(dict.fromkeys(name for name in known.values() if name))
 
 

@@ -30,8 +30,6 @@ class Machine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if precision == "auto":
             precision = "bf16" if _has_bf16(device) else "fp32"
-        if precision not in ("bf16", "fp32"):
-            raise UsageError(f"--precision {precision} is unknown.", "Choose auto, bf16 or fp32.")
         return cls(device, precision, options.threads or torch.get_num_threads())
 
     @property

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nerula.bounds import checked
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -42,7 +44,8 @@ class Method(nn.Module, ABC):
 
     The keyword-only arguments of `__init__`, with their defaults, are the method's options on the
     command line, its saved configuration and its ablations at once, so each is a number, a word,
-    a bool or a tuple of them.
+    a bool or a tuple of them. Which values can be meant stands beside their types
+    (`nerula.bounds`); others are refused before anything is built.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -65,6 +68,12 @@ class Method(nn.Module, ABC):
 
     trains: ClassVar[bool] = True
     """False for what has nothing to learn: `pretrain` writes it as it is built."""
+
+    def __init_subclass__(cls) -> None:
+        """Let the arguments be looked at before anything is built of them."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", checked(cls.__init__))  # noqa: B010
 
     @abstractmethod
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:

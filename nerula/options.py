@@ -1,6 +1,5 @@
 """The options of `pretrain`: those of the loop, which every method shares, and a method's own."""
 
-import difflib
 import inspect
 import json
 import re
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from nerula.errors import UsageError
+from nerula.bounds import BelowOne, Count, Number, Positive, Share, Weight, check, one_of
+from nerula.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from nerula.method import Method
@@ -45,46 +45,28 @@ class Options:
     checkpoint_steps: steps between two checkpoints; 0 leaves it to the clock.
     """
 
-    epochs: int = 30
-    batch: int = 128
-    lr: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    beta2: float = 0.999
-    clip: float = 1.0
-    seed: int = 0
+    epochs: Number = 30
+    batch: Count = 128
+    lr: Positive = 1e-3
+    warmup: Share = 0.05
+    weight_decay: Weight = 0.01
+    beta2: BelowOne = 0.999
+    clip: Weight = 1.0
+    seed: Number = 0
     folds: str = "1-8"
-    window: float = 10.24
+    window: Positive = 10.24
     leads: str = ""
-    precision: str = "auto"
+    precision: Annotated[str, one_of(("auto", "bf16", "fp32"))] = "auto"
     device: str = "auto"
-    threads: int = 0
+    threads: Number = 0
     compile: bool = False
-    checkpoint_minutes: float = 2.0
-    checkpoint_steps: int = 0
+    checkpoint_minutes: Weight = 2.0
+    checkpoint_steps: Number = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be meant, before anything is built of them."""
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                until = f" to {high:g}" if high < LARGE else " or more"
-                fits = "more than 0" if low == TINY else f"{low:g}{until}"
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {value:g} cannot be meant.", f"It takes {fits}."
-                )
+        """Refuse what cannot be meant, before anything is built of it."""
+        check(Options, vars(self))
 
-
-LARGE = float(1 << 62)
-TINY = 1e-12
-"""What stands for more than 0."""
-RANGES = {
-    "epochs": (0, LARGE), "batch": (1, LARGE), "lr": (TINY, LARGE), "warmup": (0, 1),
-    "weight_decay": (0, LARGE), "beta2": (0, 1 - TINY), "clip": (0, LARGE), "seed": (0, LARGE),
-    "window": (TINY, LARGE), "threads": (0, LARGE), "checkpoint_minutes": (0, LARGE),
-    "checkpoint_steps": (0, LARGE),
-}  # fmt: skip
-"""From where to where each number of the loop may go."""
 
 SHARED = {
     "unit": "mV that the network takes for 1.",
@@ -109,14 +91,11 @@ def split(
     own = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
     for name in given:
         if name not in own and name not in LOOP:
-            near = difflib.get_close_matches(name, [*own, *LOOP], 1)
-            raise UsageError(
-                f"{kind.__name__} has no option {name!r}.",
-                f"Did you mean {near[0]!r}?" if near else "",
-            )
+            meant = nearest(name, [*own, *LOOP])
+            raise UsageError(f"{kind.__name__} has no option {name!r}.", meant)
     if preset is not None and preset not in kind.presets:
-        names = ", ".join(sorted(kind.presets)) or "none"
-        raise UsageError(f"{kind.__name__} has no preset {preset!r}.", f"Known: {names}.")
+        known = nearest(preset, sorted(kind.presets) or ["none"])
+        raise UsageError(f"{kind.__name__} has no preset {preset!r}.", known)
     loop = dict(kind.recipes.get(preset, {})) if preset else {}
     arguments = own | (dict(kind.presets[preset]) if preset else {})
     arguments |= {name: frozen(value) for name, value in (held or {}).items()}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nerula.errors import NerulaError, UsageError
+from nerula.completion import KindName
+from nerula.errors import NerulaError, UsageError, unknown
 
 if TYPE_CHECKING:
     from nerula.chunks import Chunk, Preparation
@@ -49,7 +50,7 @@ def prepare(
     leads: str | None = None,
     rate: float = 100.0,
     band: Annotated[str | None, Parameter(name="--filter")] = None,
-    kind: Annotated[str | None, Parameter(name="--as")] = None,
+    kind: KindName = None,
     jobs: int | None = None,
     engine: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
@@ -269,7 +270,7 @@ def _contract(request: Request, place: "Workplace", engine: "Engine") -> "Contra
 def _leads_and_unit(request: Request, engine: "Engine") -> tuple[tuple[str, ...], str]:
     """Ask the source, then its first readable file, and only then all of its files."""
     from nerula.chunks import first_readable, leads_of
-    from nerula.readers.names import STANDARD
+    from nerula.readers.names import STANDARD, canonical_lead
 
     source, asked = request.source, request.options.leads
     if asked and source.leads and not set(asked) & set(source.leads):
@@ -277,6 +278,9 @@ def _leads_and_unit(request: Request, engine: "Engine") -> tuple[tuple[str, ...]
             f"{source.root} has none of the leads {', '.join(asked)}.",
             f"It has {', '.join(source.leads)}.",
         )
+    for lead in asked or ():
+        if source.leads and lead not in source.leads and canonical_lead(lead) is None:
+            raise unknown("lead", lead, source.leads)
     unit = first_readable(source).unit
     if leads := asked or source.leads:
         return leads, unit

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from nerula.completion import ModelName, TaskName
 from nerula.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ CACHE, RESULTS = "cache", "results"
 
 
 def probe(
-    model: str,
-    task: str,
+    model: ModelName,
+    task: TaskName,
     data: str | Path | None = None,
     *,
     probes: str | None = None,
@@ -105,6 +106,7 @@ def probe(
         unverified=unverified,
         seed=seed,
     )
+    ways.asked(asked)  # refuses what the task does not have before anything is prepared
     console = Console(highlight=False)
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
@@ -123,9 +125,9 @@ def probe(
                 saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
             results[-1] = replace(result, fitted=None)  # a forest is large
         _show(console, results)
-        _say_next(console, model, asked, data, out)
         for path in saved:
             console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
+        _say_next(console, model, asked, data, out)
     return results
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula.errors import UsageError
+from nerula.errors import UsageError, nearest
 from nerula.estimators import EachLabel, Softmax, label_scores
 from nerula.forms import arrays_of, linear_of
 from nerula.metrics import LOWER, METRICS, Answers, Floats
@@ -146,8 +146,8 @@ def fit(
 ) -> Fitted:
     """Choose hyper-parameters and fit a probe, all on the training side."""
     if (probe, question.kind) not in GRIDS:
-        known = ", ".join(name for name, kind in GRIDS if kind == question.kind)
-        raise UsageError(f"There is no probe {probe!r} for this task.", f"Choose from {known}.")
+        known = [name for name, kind in GRIDS if kind == question.kind]
+        raise UsageError(f"There is no probe {probe!r} for this task.", nearest(probe, known))
     rest, held, carved = train, choose, False
     if held is None or not len(held):
         rest, held = _carved(question, train, seed)

@@ -4,9 +4,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from nerula.completion import ModelName
+
 
 def push(
-    model: str,
+    model: ModelName,
     name: str,
     *,
     public: Annotated[bool, Parameter(negative="")] = False,

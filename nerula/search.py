@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from nerula.completion import MethodName
 from nerula.errors import MissingExtraError, NerulaError, UsageError
 from nerula.files import write_whole
 from nerula.searching.space import said
@@ -36,7 +37,7 @@ class _StoppedError(Exception):
 
 
 def search(
-    method: str,
+    method: MethodName,
     store: Path,
     out: Path = Path("searched"),
     *,
@@ -85,6 +86,7 @@ def search(
         Of the CPU; 0 takes all cores.
     """
     from nerula import methods
+    from nerula.options import Options
     from nerula.searching import space as spaces
     from nerula.store import Store
 
@@ -93,10 +95,11 @@ def search(
         raise UsageError(f"{method} is not trained: there is nothing to search.")
     if trials < 1:
         raise UsageError(f"--trials {trials} is not a number above 0.")
-    training = {
+    training: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "folds": folds, "device": device,
         "precision": precision, "threads": threads,
     }  # fmt: skip
+    Options(**training, seed=seed)  # refuses what cannot be meant
     ranges = spaces.of(kind, method, over)
     asked = {
         "method": method, "store": Store.open(store).digest, "over": _described(ranges),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
+from nerula.completion import ModelName
 from nerula.errors import UsageError, refuse
 from nerula.streaming.live import Counts, Emitted, Stream, as_json
 
@@ -23,7 +24,7 @@ PATIENCE = 1.0
 
 
 def stream(
-    model: str,
+    model: ModelName,
     source: Path | None = None,
     *,
     every: float | None = None,
@@ -188,7 +189,7 @@ def _summary(
         "restarts of the count": counts.restarts,
     }
     said = [f"{count:,} {name}" for name, count in losses.items() if count]
-    console.print("samples: " + (", ".join(said) or "none missing, late or repeated"))
+    console.print("On the way: " + (", ".join(said) or "none missing, late or repeated"))
     if probe is None:
         words = f"nerula probe {model} sex --save probes, and then --probe probes/FILE here"
     else:

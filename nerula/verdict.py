@@ -32,7 +32,7 @@ class Verdict:
 
     def __init__(self, parts: Sequence[Part], ledger: Ledger, split: Split) -> None:
         self.parts, self.ledger, self.split = parts, ledger, split
-        self.recordings = self.sound = 0
+        self.recordings = self.sound = self.broken = 0
         self.findings: Counter[str] = Counter()
         self.affected: Counter[str] = Counter()
         """Recordings with a code, while `findings` has one of each lead."""
@@ -43,6 +43,7 @@ class Verdict:
         if seen.name:
             self.recordings += 1
             self.sound += all(found.severity is Severity.NOTE for found in findings)
+            self.broken += any(found.severity is Severity.ERROR for found in findings)
         for found in findings:
             self.findings[found.code] += 1
             examples = self.examples.setdefault(found.code, [])
@@ -78,6 +79,8 @@ class Verdict:
             path = self.parts[0].path
             return f"mend the split, then nerula check {path} --split TABLE"
         part = next(part for part in self.parts if part.kind != "unknown")
+        if self.broken == self.recordings:  # nothing would be left to prepare
+            return f"mend what is wrong, then nerula check {part.path}"
         if part.kind == "store":
             return f"nerula pretrain nerula {part.path} RUN"
         return f"nerula prepare {part.path} STORE"

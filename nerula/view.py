@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from nerula.completion import ModelName
 from nerula.errors import MissingExtraError, NerulaError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SAMPLE = "sample"
 def view(
     store: Path,
     *,
-    model: str | None = None,
+    model: ModelName | None = None,
     probe: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     port: int = 8765,
     open_: Annotated[bool, Parameter(name="--open")] = True,

@@ -192,3 +192,10 @@ def test_the_verb_finds_results_in_folders(
             main(["card", str(model), str(folder)])
         assert ended.value.code == code
     assert len(figures.read(model)) == 1
+
+
+def test_the_sample_is_credited_to_its_publisher(trained: Path) -> None:
+    for name in ("README.md", "DATA.md"):
+        text = (trained / name).read_text(encoding="utf-8")
+        assert "the sample that comes with Nerula, a part of PTB-XL" in text
+        assert "CC BY 4.0" in text

@@ -271,6 +271,14 @@ def test_it_ends_with_the_next_command(tmp_path: Path, capsys: Capture) -> None:
     assert "All is sound." in text
 
 
+def test_where_nothing_is_sound_there_is_nothing_to_prepare(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    provoke.PROVOKE["checksum-wrong"](tmp_path)
+    _, text = said(capsys, tmp_path)
+    assert text.splitlines()[-1] == f"Next: mend what is wrong, then nerula check {tmp_path}"
+
+
 # --- what recordings share ---------------------------------------------------------------------
 
 

@@ -46,6 +46,16 @@ def test_a_method_by_its_name_shows_its_paper_and_its_defaults(
         (("prepare", "x", "y", "--as", "ptbx"), "ptbxl"),
         (("simcl", "--help"), "Did you mean simclr"),
         (("pretrain", "Nerula", "s", "r"), "Did you mean nerula"),
+        (("compare", "nerulla", "sex"), "Did you mean nerula"),
+        (("compare", "nerula", "sex", "--probes", "forrest"), "Did you mean forest"),
+        (("compare", "nerula", "sex", "--set", "nerulla.ema=0"), "Did you mean nerula"),
+        (("probe", "nerula-small", "sex", "--probes", "logistik"), "Did you mean logistic"),
+        (("embed", "nerula-smal", "sample", "z.npy"), "Did you mean nerula-small"),
+        (("probe", "nerula-small", "sex", "--leads", "aVRR"), "Did you mean aVR"),
+        (("check", "sample", "--source-unit", "mVv"), "Did you mean mV"),
+        (("prepare", "sample", "y", "--engine", "rai"), "ray"),
+        (("fetch", "ptblx", "y"), "ptbxl"),
+        (("prepare", "sample", "y", "--leads", "II,IX"), "Choose from II"),
     ],
 )
 def test_a_mistyped_word_names_the_nearest(
@@ -73,6 +83,8 @@ def test_a_mistyped_word_names_the_nearest(
         ("view", "nowhere", "--no-open"), ("push", "unheard", "somebody/model"),
         ("card", "unheard"), ("check", "sample", "--limit", "-1"), ("stream", "nerula-small", "."),
         ("search", "nerula", "s", "--trials", "0"),
+        ("probe", "nerula-small", "sex", "--draws", "0"),
+        ("probe", "nerula-small", "sex", "--seed", "-1"),
         ("embed", "nerula-small", "sample", "z.npy", "--device", "no"),
     ],
 )  # fmt: skip
@@ -106,6 +118,44 @@ def test_without_memory_it_says_so(
     monkeypatch.setattr("nerula.demo.demo", greedy)
     assert run("demo") == 1
     assert "Not enough memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("pretrain", "ner"), "nerula"),
+        (("pretrain", "nerula", "st"), "store/"),
+        (("search", ""), "timae"),
+        (("probe", "ner"), "nerula-small"),
+        (("probe", "st"), "store/"),
+        (("probe", "nerula-small", "stat"), "statements"),
+        (("compare", "nerula,by"), "nerula,byol"),
+        (("compare", "nerula", "sex,a"), "sex,age"),
+        (("check", "--as", "pt"), "ptbxl"),
+        (("view", "store", "--model", "ner"), "nerula-small"),
+    ],
+)
+def test_the_tab_key_offers_names(
+    words: tuple[str, ...], offered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    run("__complete", *words)  # what the installed scripts ask when the key is pressed
+    lines = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert offered in lines
+
+
+def test_the_tab_key_does_not_wait_for_torch() -> None:
+    asked = (
+        "import sys; from nerula.cli import build\n"
+        "build()(['__complete', 'pretrain', ''], result_action='return_value')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "nerula" in done.stdout) == (0, True), done.stderr
 
 
 def test_completion_is_installed(

@@ -134,6 +134,17 @@ def test_a_lead_of_another_name_is_taken_where_it_is_the_only_one_or_was_chosen(
     embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npz", lead="V1", **hints)  # type: ignore[arg-type]
     with np.load(tmp_path / "z.npz") as arrays:
         assert close(arrays["embeddings"][0], direct[4])
+    embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npz", lead="v1", **hints)  # type: ignore[arg-type]
+    with np.load(tmp_path / "z.npz") as arrays:
+        assert close(arrays["embeddings"][0], direct[4])
+
+
+def test_no_other_lead_stands_in_for_the_one_that_was_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NerulaError, match=r"lead-missing.*Say with --lead"):
+        embed(str(folder), "sample", tmp_path / "z.npy", lead="V5")
+    assert not (tmp_path / "z.npy").exists()
 
 
 def test_a_store_of_another_rate_is_converted_and_of_another_band_refused(

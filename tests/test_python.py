@@ -78,6 +78,7 @@ def test_public_names_are_there_without_an_import_of_their_own() -> None:
     ("signal", "more", "message"),
     [
         ("a.csv", {}, "cannot be read as numbers.*nerula embed"),
+        (3.0, {}, "One number is no signal"),
         ((one for one in [[0.1]]), {}, "cannot be read as numbers"),
         ([[0.1, 0.2], "x"], {}, "cannot be read as numbers"),
         (np.ones(900, complex), {}, "they are complex"),

@@ -8,10 +8,11 @@ import pytest
 
 import nerula
 from nerula import bundle
+from nerula.brought import WEIGHTS
 from nerula.cli import main
 from tests.wfdb_records import write_record
 
-NAMES = sorted(folder.name for folder in bundle.WEIGHTS.iterdir() if folder.is_dir())
+NAMES = sorted(folder.name for folder in WEIGHTS.iterdir() if folder.is_dir())
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -21,7 +22,7 @@ def test_the_default_is_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_small_attributed_and_from_folds_that_are_not_judged(name: str) -> None:
-    folder = bundle.WEIGHTS / name
+    folder = WEIGHTS / name
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_000_000
     config = bundle.load(name).config  # strict, and compares the fingerprint
     assert config is not None

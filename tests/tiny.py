@@ -20,7 +20,7 @@ class Tiny(Method):
     Arguments
     ---------
     width: values of the embedding.
-    trouble: what happens at step `at`: nan, term, memory or cuda-memory.
+    trouble: what happens at step `at`: nan, term, memory or cuda-memory; or shapes, at once.
     """
 
     presets: ClassVar = {"wide": {"width": 24}}
@@ -63,6 +63,8 @@ class Tiny(Method):
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool over the valid samples; all alike where it is to collapse."""
+        if self.trouble == "shapes":
+            raise RuntimeError("sizes do not match")
         h = self.convolution(torch.where(valid, x, 0.0)).tanh().mean(-1)
         return h * 0 + 1 if self.collapsed else h
 

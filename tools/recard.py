@@ -17,6 +17,7 @@ import numpy as np
 
 from nerula import bundle, cards
 from nerula.batches import chosen_folds
+from nerula.brought import WEIGHTS
 from nerula.census import census
 from nerula.files import write_whole
 from nerula.run import digests, read_tensors
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("results", type=Path, nargs="*")
     parser.add_argument("--pooling", help="how the embedding is read out")
     words = parser.parse_args()
-    folder, store = bundle.WEIGHTS / words.name, Store.open(words.store)
+    folder, store = WEIGHTS / words.name, Store.open(words.store)
     config = Config.read(folder)
     if words.pooling:
         _read_out(folder, config, words.pooling)

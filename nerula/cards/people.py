@@ -7,6 +7,8 @@ from nerula.cards.markdown import front_matter, pairs, table
 from nerula.publishers import PUBLICATIONS, Publication
 from nerula.schema import CARD, Config
 
+SAMPLE = "sample"
+"""The kind of the recordings that come with the package, which are PTB-XL's."""
 LIMITS = (
     "What the recordings hold, their reports say; nobody looked at them again for this. Ages over "
     "89 are kept as 90. Whatever is not listed here (ethnicity, devices, places, treatments) is "
@@ -111,11 +113,13 @@ def _subjects(data: Mapping[str, Any]) -> str:
 def credits_of(config: Config) -> list[str]:
     """Whose recordings these are, where a publisher is known."""
     kinds = [part.get("kind") for seen in stores(config) for part in seen.get("parts") or [seen]]
-    return [_credit(PUBLICATIONS[kind]) for kind in dict.fromkeys(kinds) if kind in PUBLICATIONS]
+    published = {kind: PUBLICATIONS.get("ptbxl" if kind == SAMPLE else kind) for kind in kinds}
+    return [_credit(one, kind == SAMPLE) for kind, one in published.items() if one]
 
 
-def _credit(one: Publication) -> str:
-    return f"Data: {one.title} ({one.cite}). Licence: {one.licence}."
+def _credit(one: Publication, part: bool) -> str:
+    of = "the sample that comes with Nerula, a part of " if part else ""
+    return f"Data: {of}{one.title} ({one.cite}). Licence: {one.licence}."
 
 
 def _groups(data: Mapping[str, Any]) -> list[str]:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nerula.errors import UsageError
-from nerula.options import LOOP, read_value
+from nerula.bounds import check
+from nerula.errors import UsageError, nearest, unknown
+from nerula.options import LOOP, read_value, split
 
 RESNET_50 = (64, 128, 256, 512)
 """Channels of its four stages (times 4); the light ResNet has 64 in each."""
@@ -83,10 +84,7 @@ def find(name: str) -> Row:
     if name in ROWS:
         return ROWS[name]
     if ":" not in name:
-        raise UsageError(
-            f"There is no row {name!r}.",
-            f"Known: {', '.join(ROWS)}; a method of your own: package.module:Class.",
-        )
+        raise unknown("row", name, ROWS, "; a method of your own: package.module:Class")
     kind = methods.find(name)
     return Row(
         name=name,
@@ -138,6 +136,8 @@ def read_settings(written: Sequence[str]) -> Settings:
 
 def configured(row: Row, settings: Settings, *, large: bool) -> Row:
     """A row with the large ResNet where it is asked for, and what was set for it."""
+    from nerula.methods import find as method_of
+
     arguments = dict(row.arguments)
     if large and row.resnet:
         arguments["widths"] = RESNET_50
@@ -148,6 +148,9 @@ def configured(row: Row, settings: Settings, *, large: bool) -> Row:
             for name, option, value in settings
             if name == whose and (whose != "*" or option in known)
         }
+    kind = method_of(row.method)
+    _, own = split(kind, None, arguments)
+    check(kind.__init__, own)
     return replace(row, arguments=arguments)
 
 
@@ -156,7 +159,8 @@ def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
     names = {"*", *(row.name for row in rows), *(row.method for row in rows)}
     for whose, option, _ in settings:
         if whose not in names:
-            raise UsageError(f"--set {whose}.{option}: {whose} is not compared.")
+            near = nearest(whose, sorted(names))
+            raise UsageError(f"--set {whose}.{option}: {whose} is not compared.", near)
 
 
 def _options(method: str) -> dict[str, Any]:

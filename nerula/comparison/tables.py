@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from nerula.comparison import published, rows
 from nerula.comparison.rows import Row
-from nerula.errors import UsageError
+from nerula.errors import UsageError, unknown
 from nerula.metrics import LOWER
 from nerula.probes import GRIDS
 from nerula.tasks import find
@@ -152,9 +152,9 @@ def of_tasks(
     if not compared or not tasks:
         raise UsageError("Say METHODS and TASKS.", "Such as: nerula compare nerula,byol sex,age")
     known = {probe for probe, _ in GRIDS} | {one for name in tasks for one in find(name).probes}
-    if unknown := set(probes) - known:
-        listed = ", ".join(sorted(known))
-        raise UsageError(f"There is no probe {', '.join(sorted(unknown))}.", f"Known: {listed}.")
+    for probe in probes:
+        if probe not in known:
+            raise unknown("probe", probe, sorted(known))
     made = []
     for name in tasks:
         task = find(name)

@@ -7,10 +7,9 @@ from torch.nn import functional as F
 
 from nerula.encoders import PIECE, Encoder, Tokens
 from nerula.encoders.local import LocalEncoder
-from nerula.encoders.pool import POOLINGS, pool, pooled_size
-from nerula.encoders.resnet import NORMS, ResNet
-from nerula.encoders.scale import SCALINGS, inputs, scale
-from nerula.errors import UsageError
+from nerula.encoders.pool import pool, pooled_size
+from nerula.encoders.resnet import ResNet
+from nerula.encoders.scale import inputs, scale
 
 ENCODERS = ("resnet", "local")
 
@@ -40,15 +39,6 @@ class Backbone(Encoder):
         directions: bool = False,
     ) -> None:
         super().__init__()
-        known = (
-            ("encoder", encoder, ENCODERS),
-            ("norm", norm, NORMS),
-            ("pooling", pooling, POOLINGS),
-            ("normalise", normalise, SCALINGS),
-        )
-        for name, chosen, choices in known:
-            if chosen not in choices:
-                raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(choices)}.")
         self.pooling, self.normalise, self.unit = pooling, normalise, unit
         self.directions = directions
         self.encoder: Encoder

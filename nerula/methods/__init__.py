@@ -1,10 +1,9 @@
 """One file per method. A method is found by its name, or by `package.module:Class`."""
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nerula.errors import UsageError
+from nerula.errors import UsageError, nearest, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +32,7 @@ def find(name: str) -> "type[Method]":
     target = METHODS.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:
-        known = f"Known: {', '.join(sorted(METHODS))}; your own: package.module:Class."
-        near = get_close_matches(name.lower(), METHODS, 1)
-        raise UsageError(
-            f"There is no method {name!r}.", f"Did you mean {near[0]}?" if near else known
-        )
+        raise unknown("method", name, METHODS, "; your own: package.module:Class")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -64,7 +59,7 @@ def build(name: str, preset: str | None = None, **arguments: Any) -> "Method":
     """A method with its preset's arguments, overridden by those given."""
     method = find(name)
     if preset is not None and preset not in method.presets:
-        known = ", ".join(sorted(method.presets)) or "none"
-        raise UsageError(f"{name} has no preset {preset!r}.", f"Known: {known}.")
+        known = nearest(preset, sorted(method.presets) or ["none"])
+        raise UsageError(f"{name} has no preset {preset!r}.", known)
     chosen = dict(method.presets[preset]) if preset else {}
     return method(**{**chosen, **arguments})

@@ -1,15 +1,18 @@
 """BYOL: Bootstrap Your Own Latent (Grill et al. 2020, https://arxiv.org/abs/2006.07733)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nerula.augment import augment, patch_masks
-from nerula.encoders.backbone import Backbone
+from nerula.bounds import Count, Positive, Share, Widths, one_of
+from nerula.encoders.backbone import ENCODERS, Backbone
 from nerula.encoders.heads import PooledProjection, Target, mlp
-from nerula.errors import UsageError
+from nerula.encoders.pool import POOLINGS
+from nerula.encoders.resnet import NORMS
+from nerula.encoders.scale import SCALINGS
 from nerula.loss import effective_rank, negative_cosine, spread
 from nerula.method import Batch, Method, Needs
 
@@ -19,11 +22,12 @@ VIEWS = ("augmentation", "neighbours", "masks")
 class Byol(Method):
     """Predict how a slower copy of the network sees the other view; no negative pairs.
 
-    Two views v, v' of a recording; online network: encoder f, projector g, predictor q; target
-    network f', g' without a predictor and without a gradient::
+    Two views v, v~ of a recording; online network: encoder f, projector g, predictor q; target
+    network f', g' without a predictor and without a gradient. With z = g(f(v)), z~ = g(f(v~)) and
+    what the target makes of them, z' and z~'::
 
-        L = |q(z) - z'|^2 + |q(z~) - z~'|^2,  each z of unit length     (equation 2, symmetric)
-          = (2 - 2 cos) + (2 - 2 cos)
+        L = |q(z) - z~'|^2 + |q(z~) - z'|^2,  each of unit length       (equation 2, symmetric)
+          = (2 - 2 cos(q(z), z~')) + (2 - 2 cos(q(z~), z'))
         target <- r target + (1 - r) online,  r from `ema` to 1 along a cosine
 
     The target takes the online network's BatchNorm statistics as they are. Views for the ECG, as
@@ -54,21 +58,19 @@ class Byol(Method):
     def __init__(
         self,
         *,
-        views: str = "augmentation",
-        ema: float = 0.99,
-        projector: int = 256,
-        hidden: int = 512,
-        encoder: str = "resnet",
-        widths: Sequence[int] = (64, 64, 64, 64),
-        norm: str = "batch",
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        views: Annotated[str, one_of(VIEWS)] = "augmentation",
+        ema: Share = 0.99,
+        projector: Count = 256,
+        hidden: Count = 512,
+        encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
+        widths: Widths = (64, 64, 64, 64),
+        norm: Annotated[str, one_of(NORMS)] = "batch",
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         super().__init__()
-        if views not in VIEWS:
-            raise UsageError(f"views={views!r}.", f"Choose from {', '.join(VIEWS)}.")
         self.needs = Needs(leads=leads, segments=2 if views == "neighbours" else 1)
         self.views, self.ema = views, ema
         self.encoder = Backbone(

@@ -1,13 +1,16 @@
 """CMSC of CLOCS: segments of one subject (Kiyasseh et al. 2021, https://arxiv.org/abs/2005.13249)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nerula.encoders.backbone import Backbone
-from nerula.encoders.pool import learnt, pool
+from nerula.bounds import Count, Positive, Widths, one_of
+from nerula.encoders.backbone import ENCODERS, Backbone
+from nerula.encoders.pool import POOLINGS, learnt, pool
+from nerula.encoders.resnet import NORMS
+from nerula.encoders.scale import SCALINGS
 from nerula.loss import effective_rank, info_nce, spread
 from nerula.method import Batch, Method, Needs
 
@@ -18,8 +21,9 @@ class Cmsc(Method):
     Two adjacent segments of each recording, embeddings h and h', cosine similarities s_ij, and
     all pairs (i, j) of one subject as positives::
 
-        L = -mean over pairs of log( exp(s_ij / t) / sum_k exp(s_ik / t) ),  plus the reverse
+        L = -mean over pairs of log( exp(s_ij / t) / sum_k exp(s_ik / t) )
 
+    averaged with the same from h' to h.
     No augmentation and no projector. The embedding's length is taken out, of which the loss knows
     nothing. A window of the loop holds both segments, so every method sees the same seconds of
     signal: 10.24 s are two segments of 5.12 s, and the model embeds windows of 5.12 s.
@@ -47,14 +51,14 @@ class Cmsc(Method):
     def __init__(
         self,
         *,
-        temperature: float = 0.1,
-        encoder: str = "resnet",
-        widths: Sequence[int] = (64, 64, 64, 64),
-        norm: str = "batch",
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        temperature: Positive = 0.1,
+        encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
+        widths: Widths = (64, 64, 64, 64),
+        norm: Annotated[str, one_of(NORMS)] = "batch",
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         super().__init__()
         self.needs, self.temperature = Needs(leads=leads, segments=2), temperature

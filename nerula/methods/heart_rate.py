@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerula.bounds import Count, Positive
 from nerula.method import Control, Needs
 
 NAMES = (
@@ -45,7 +46,13 @@ class HeartRate(Control):
     difference of two smoothed signals, squared, summed over leads and smoothed again; beats are
     its highest places within the refractory time that reach a share of the usual height. SDNN,
     RMSSD and pNN50 are those of the Task Force (1996, "Heart rate variability"), over successive
-    intervals without a gap in them. A statistic without data is 0. Ten seconds are short for
+    intervals RR without a gap in them::
+
+        SDNN = sqrt(mean (RR_k - mean RR)^2)        RMSSD = sqrt(mean (RR_(k+1) - RR_k)^2)
+        pNN50 = share of |RR_(k+1) - RR_k| > 50 ms
+        irregular = share of |RR_k - median RR| > 0.15 median RR
+
+    A statistic without data is 0. Ten seconds are short for
     variability; this is a control and not a clinical measurement.
 
     Arguments
@@ -53,7 +60,7 @@ class HeartRate(Control):
     rate: samples per second; `pretrain` takes it from the store.
     """
 
-    def __init__(self, *, rate: float = 100.0, leads: int = 1) -> None:
+    def __init__(self, *, rate: Positive = 100.0, leads: Count = 1) -> None:
         super().__init__()
         self.needs, self.rate = Needs(leads=leads), rate
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from nerula.bounds import Count
 from nerula.method import Control, Needs
 
 
@@ -17,7 +18,7 @@ class Majority(Control):
     leads: that it does not look at.
     """
 
-    def __init__(self, *, leads: int = 1) -> None:
+    def __init__(self, *, leads: Count = 1) -> None:
         super().__init__()
         self.needs = Needs(leads=leads)
 

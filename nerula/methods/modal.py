@@ -5,14 +5,15 @@ https://arxiv.org/abs/2405.02359
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from nerula.bounds import COUNT, Count, Number, Part, Positive, Weight, divides, one_of
 from nerula.encoders.masked_autoencoder import EVERY, Decoders, Encoders, Leads
-from nerula.encoders.scale import Scaled, scale
+from nerula.encoders.scale import SCALINGS, Scaled, scale
 from nerula.errors import UsageError
 from nerula.loss import aligned, effective_rank, over_leads, spread, told_apart
 from nerula.method import Batch, Method, Needs
@@ -22,14 +23,6 @@ from nerula.together import gathered
 
 LONGEST = 256
 """Patches that meet in one attention; a longer signal is taken in pieces."""
-CHOICES: Mapping[str, tuple[str | int, ...]] = {
-    "segments": (1, 2),
-    "targets": ("patches", "signal"),
-    "contrast": ("batch", "triplet"),
-    "curriculum": ("paper", "released"),
-    "masks": ("batch", "recording"),
-    "normalise": ("none", "scale", "instance"),
-}
 SMALLEST = 1e-3
 """Least variance by which a patch is divided, in units of the encoder's input squared."""
 
@@ -53,13 +46,18 @@ class Modal(Method):
     Each lead has an encoder and a decoder of its own. A quarter of the patches, the same times in
     all leads of a recording, goes through the encoders. With z a lead's own token, s the tokens of
     all leads at its time (constants: no gradient crosses leads) and s' those of the recording
-    before it in the batch, and i the progress from 0 to 1::
+    before it in the batch, s* those of all other subjects, and i the progress from 0 to 1::
 
-        L_align = mean of relu(margin + cos(z, s') - cos(z, s))
-        L_recon = mean over masked patches of (decoded - patch normalised by itself)^2
+        L_align = mean of relu(margin + cos(z, s') - cos(z, s))        (`contrast="triplet"`)
+        L_align = -mean of log( e / (e + sum_s* exp(cos(z, s*) / t)) ),
+                  e = exp(cos(z, s) / t)                               (`"batch"`, the default)
+        L_recon = mean over masked patches of (decoded - patch)^2, the patch normalised by
+                  itself with `targets="patches"`; plus `crossed` times the other lead's
         L = sin(i pi/2) L_align + cos(i pi/2) L_recon                  (`curriculum="paper"`)
         L = (sin(i pi/2) L_align + (cos(i pi/2) + 1) L_recon) / (sum of the two weights)
                                                                        (`"released"`)
+
+    where L_align counts `align_weight` times.
 
     The embedding is the CLS token of the lead's encoder with nothing masked, its length taken out,
     of which the loss knows nothing; of several leads, their mean. So any set of leads has one.
@@ -133,34 +131,29 @@ class Modal(Method):
     def __init__(
         self,
         *,
-        fraction: float = 0.75,
-        segments: int = 2,
-        masks: str = "batch",
-        patch: float = 0.2,
-        rate: float = 100.0,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        decoder_width: int = 64,
-        decoder_depth: int = 2,
-        decoder_heads: int = 4,
-        contrast: str = "batch",
-        margin: float = 0.5,
-        temperature: float = 0.1,
-        align_weight: float = 1.0,
-        curriculum: str = "paper",
-        targets: str = "signal",
-        crossed: float = 1.0,
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 12,
+        fraction: Part = 0.75,
+        segments: Annotated[int, one_of((1, 2))] = 2,
+        masks: Annotated[str, one_of(("batch", "recording"))] = "batch",
+        patch: Positive = 0.2,
+        rate: Positive = 100.0,
+        width: Count = 128,
+        depth: Number = 4,
+        heads: Annotated[int, COUNT, divides("width")] = 4,
+        decoder_width: Count = 64,
+        decoder_depth: Number = 2,
+        decoder_heads: Annotated[int, COUNT, divides("decoder_width")] = 4,
+        contrast: Annotated[str, one_of(("batch", "triplet"))] = "batch",
+        margin: Weight = 0.5,
+        temperature: Positive = 0.1,
+        align_weight: Weight = 1.0,
+        curriculum: Annotated[str, one_of(("paper", "released"))] = "paper",
+        targets: Annotated[str, one_of(("patches", "signal"))] = "signal",
+        crossed: Weight = 1.0,
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 12,
     ) -> None:
         super().__init__()
-        for name, given in locals().copy().items():
-            if name in CHOICES and given not in CHOICES[name]:
-                raise UsageError(
-                    f"{name}={given!r}.", f"Choose from {', '.join(map(str, CHOICES[name]))}."
-                )
         self.needs = Needs(leads=leads, segments=segments)
         self.leads, self.fraction = leads, fraction
         self.patch = max(1, round(patch * rate))

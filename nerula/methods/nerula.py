@@ -2,12 +2,28 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nerula.augment import augment, patch_masks
+from nerula.bounds import (
+    COUNT,
+    NUMBER,
+    Count,
+    Number,
+    Part,
+    Positive,
+    Share,
+    Weight,
+    Widths,
+    divides,
+    multiple,
+    one_of,
+    pairs,
+    rising,
+)
 from nerula.encoders import PIECE, Encoder, Tokens, overlapping
 from nerula.encoders.heads import PooledProjection, Target, VectorProjection, mlp
 from nerula.encoders.local import LocalDecoder, LocalEncoder
@@ -18,13 +34,10 @@ from nerula.errors import UsageError
 from nerula.loss import effective_rank, huber, negative_cosine, spread
 from nerula.method import Batch, Method, Needs
 
-CHOICES = {
-    "views": ("masks", "augmentation", "neighbours"),
-    "encoder": ("local", "resnet"),
-    "alignment": ("pooled", "vector", "direct"),
-    "pooling": POOLINGS,
-    "normalise": SCALINGS,
-}
+VIEWS = ("masks", "augmentation", "neighbours")
+ENCODERS = ("local", "resnet")
+ALIGNMENTS = ("pooled", "vector", "direct")
+Pairs = Sequence[Sequence[int]]
 
 
 class Views(NamedTuple):
@@ -43,8 +56,8 @@ class Views(NamedTuple):
 class Nerula(Method):
     """Two pathways from one encoder: aligned views, and the signal rebuilt from each.
 
-    A mask `m` of exactly half of the samples, in 15 to 30 patches, makes two views of a
-    recording (equations 5 and 6)::
+    A mask `m` of exactly half of the samples (`fraction`), in 4 to 30 `patches` where the paper
+    has 15 to 30, makes two views of a recording (equations 5 and 6)::
 
         x_i = m x        x_j = (1 - m) x
 
@@ -57,12 +70,18 @@ class Nerula(Method):
     Where this differs from the text. Taken literally, equation 7 compares vectors that are zero
     wherever the other is not: it is 0 and has no gradient. So `alignment` says what is compared:
 
-    - `pooled`: the latents' mean over the visible positions, through a projector and a predictor,
-      with a moving-average target of the other view (Grill et al. 2020), symmetric;
+    - `pooled`: the latents' mean over the visible positions (with the default `pooling` their
+      deviation and maximum too), through a projector g and a predictor q, with a target of the
+      other view that gets no gradient (Grill et al. 2020);
     - `vector`: the same with one value for each of 128 positions, masked at complementary places;
     - `direct`: equation 7 on the pooled latents, with nothing else.
 
-    A target rate `ema` of 0 compares with the online network itself, detached (Chen and He 2021).
+    So for the first two, with the target's g'::
+
+        L_nc = -(cos(q(g_i), g'_j) + cos(q(g_j), g'_i)) / 2
+
+    The target is the online network itself, detached, where its rate `ema` is 0 (Chen and He
+    2021), as by default; else a moving average of it, which takes r = `ema` to 1 along a cosine.
 
     Arguments
     ---------
@@ -121,40 +140,48 @@ class Nerula(Method):
     def __init__(
         self,
         *,
-        views: str = "masks",
-        fraction: float = 0.5,
-        patches: Sequence[int] = (4, 30),
+        views: Annotated[str, one_of(VIEWS)] = "masks",
+        fraction: Part = 0.5,
+        patches: Annotated[Sequence[int], rising(COUNT)] = (4, 30),
         latent_masking: bool = True,
-        alignment: str = "pooled",
-        align_weight: float = 1.0,
-        ema: float = 0.0,
-        projector: int = 256,
+        alignment: Annotated[str, one_of(ALIGNMENTS)] = "pooled",
+        align_weight: Weight = 1.0,
+        ema: Share = 0.0,
+        projector: Count = 256,
         reconstruction: bool = True,
-        recon_weight: float = 10.0,
+        recon_weight: Weight = 10.0,
         both_views: bool = False,
-        huber_delta: float = 1.0,
-        pooling: str = "moments",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
-        encoder: str = "local",
-        width: int = 128,
-        heads: int = 4,
+        huber_delta: Positive = 1.0,
+        pooling: Annotated[str, one_of(POOLINGS)] = "moments",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
+        encoder: Annotated[str, one_of(ENCODERS)] = "local",
+        width: Count = 128,
+        heads: Annotated[int, COUNT, divides("width")] = 4,
         rotary: bool = True,
-        stem: Sequence[Sequence[int]] = ((32, 2), (64, 2), (128, 2)),
-        kernel: int = 9,
+        stem: Annotated[Pairs, pairs(COUNT, COUNT)] = ((32, 2), (64, 2), (128, 2)),
+        kernel: Annotated[int, COUNT, multiple(2, 1)] = 9,
         separable: bool = False,
-        widening: int = 0,
-        blocks: Sequence[Sequence[int]] = ((9, 1), (9, 1), (9, 1), (9, 1)),
-        resnet_widths: Sequence[int] = (64, 64, 64, 64),
-        decoder_width: int = 128,
-        decoder_depth: int = 1,
-        decoder_reach: int = 16,
+        widening: Number = 0,
+        blocks: Annotated[Pairs, pairs(NUMBER, COUNT)] = ((9, 1), (9, 1), (9, 1), (9, 1)),
+        resnet_widths: Widths = (64, 64, 64, 64),
+        decoder_width: Annotated[int, COUNT, multiple(8)] = 128,
+        decoder_depth: Number = 1,
+        decoder_reach: Count = 16,
     ) -> None:
         super().__init__()
-        for name, chosen in locals().copy().items():
-            if name in CHOICES and chosen not in CHOICES[name]:
-                raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(CHOICES[name])}.")
+        if not (align_weight or (reconstruction and recon_weight)):
+            raise UsageError(
+                "Without the alignment and without the reconstruction there is nothing to learn.",
+                "Give --align-weight or --recon-weight more than 0.",
+            )
+        if encoder == "local" and rotary and width % (2 * heads):
+            raise UsageError(
+                f"--rotary turns pairs of values; --heads {heads} leave each of --width {width} "
+                "an odd number.",
+                "Change one of the two, or add --no-rotary.",
+            )
         self.needs = Needs(leads=leads, segments=2 if views == "neighbours" else 1)
         self.views, self.fraction, self.patches = views, fraction, (patches[0], patches[1])
         self.latent_masking, self.alignment, self.ema = latent_masking, alignment, ema

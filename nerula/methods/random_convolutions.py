@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nerula.bounds import Count, Positive
 from nerula.encoders.scale import scale
 from nerula.method import Control, Needs
 
@@ -24,7 +25,7 @@ class RandomConvolutions(Control):
     """A thousand random dilated kernels over the signal, two statistics of each.
 
     A kernel w of 7, 9 or 11 normal weights, their mean taken out, a bias b uniform in (-1, 1) and
-    a dilation d = 2^u, u drawn evenly from the whole numbers for which 1,024 samples hold it::
+    a dilation d = 2^u, as many of each whole u for which 1,024 samples hold it::
 
         y = b + sum_k w_k x(t + d k)        share of t with y > 0, and max over t of y
 
@@ -44,7 +45,7 @@ class RandomConvolutions(Control):
     weights: Tensor
     bias: Tensor
 
-    def __init__(self, *, kernels: int = 1000, unit: float = 0.2, leads: int = 1) -> None:
+    def __init__(self, *, kernels: Count = 1000, unit: Positive = 0.2, leads: Count = 1) -> None:
         super().__init__()
         self.needs, self.unit = Needs(leads=leads), unit
         longest = max(LENGTHS)

@@ -1,10 +1,14 @@
 """Control: an encoder as it is before any training."""
 
-from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor
 
-from nerula.encoders.backbone import Backbone
+from nerula.bounds import Count, Positive, Widths, one_of
+from nerula.encoders.backbone import ENCODERS, Backbone
+from nerula.encoders.pool import POOLINGS
+from nerula.encoders.resnet import NORMS
+from nerula.encoders.scale import SCALINGS
 from nerula.method import Control, Needs
 
 
@@ -28,13 +32,13 @@ class RandomInit(Control):
     def __init__(
         self,
         *,
-        encoder: str = "local",
-        widths: Sequence[int] = (64, 64, 64, 64),
-        norm: str = "position",
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        encoder: Annotated[str, one_of(ENCODERS)] = "local",
+        widths: Widths = (64, 64, 64, 64),
+        norm: Annotated[str, one_of(NORMS)] = "position",
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         super().__init__()
         self.needs = Needs(leads=leads)

@@ -1,14 +1,18 @@
 """SimCLR: contrastive learning of views (Chen et al. 2020, https://arxiv.org/abs/2002.05709)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nerula.augment import augment
-from nerula.encoders.backbone import Backbone
+from nerula.bounds import Count, Positive, Widths, one_of
+from nerula.encoders.backbone import ENCODERS, Backbone
 from nerula.encoders.heads import PooledProjection
+from nerula.encoders.pool import POOLINGS
+from nerula.encoders.resnet import NORMS
+from nerula.encoders.scale import SCALINGS
 from nerula.loss import effective_rank, nt_xent, spread
 from nerula.method import Batch, Method, Needs
 
@@ -45,16 +49,16 @@ class Simclr(Method):
     def __init__(
         self,
         *,
-        temperature: float = 0.5,
-        projector: int = 128,
-        hidden: int = 256,
-        encoder: str = "resnet",
-        widths: Sequence[int] = (64, 64, 64, 64),
-        norm: str = "batch",
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        temperature: Positive = 0.5,
+        projector: Count = 128,
+        hidden: Count = 256,
+        encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
+        widths: Widths = (64, 64, 64, 64),
+        norm: Annotated[str, one_of(NORMS)] = "batch",
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         super().__init__()
         self.needs, self.temperature = Needs(leads=leads), temperature

@@ -2,12 +2,17 @@
 https://arxiv.org/abs/1512.03385)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nerula.bounds import Count, Positive, Widths, any_of, one_of, within
+from nerula.encoders.backbone import ENCODERS
+from nerula.encoders.pool import POOLINGS
+from nerula.encoders.resnet import NORMS
+from nerula.encoders.scale import SCALINGS
 from nerula.errors import UsageError
 from nerula.loss import cross_entropy
 from nerula.method import Batch, Method, Needs
@@ -40,17 +45,15 @@ class Predictor(Method):
         body: Method,
         width: int,
         *,
-        kind: str,
-        outputs: int,
-        weights: Sequence[float] = (),
-        mean: Sequence[float] = (),
-        size: Sequence[float] = (),
+        kind: Annotated[str, one_of(KINDS)],
+        outputs: Count,
+        weights: Annotated[Sequence[float], any_of(within(0))] = (),
+        mean: Annotated[Sequence[float], any_of(within())] = (),
+        size: Annotated[Sequence[float], any_of(within(0, above=True))] = (),
         frozen: bool = False,
         standardised: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise UsageError(f"kind={kind!r}.", f"Choose from {', '.join(KINDS)}.")
         for name, given in (("weights", weights), ("mean", mean), ("size", size)):
             if given and len(given) != outputs:
                 raise UsageError(f"{len(given)} numbers as {name} of {outputs} outputs.")
@@ -113,8 +116,14 @@ class Supervised(Predictor):
     """A one-dimensional ResNet-50, or any encoder, trained on labels from the first step.
 
     He's 3-4-6-3 bottlenecks: preset `paper` has widths 64 to 512 (times 4) and 15.95 million
-    parameters, the default has 64 (times 4) everywhere and 0.94 million, for two cores. Losses as
-    in `Predictor`. `nerula.finetune` brings the labels, and does the same to trained encoders.
+    parameters, the default has 64 (times 4) everywhere and 0.94 million, for two cores. With
+    o = W z + c of the embedding z, and labels y::
+
+        classes      L = -log softmax(o)_y, weighted by class
+        multilabel   L = mean over labels of the binary cross-entropy of sigmoid(o)
+        regression   L = mean of (o - (y - mean) / size)^2
+
+    `nerula.finetune` brings the labels, and does the same to trained encoders.
 
     Arguments
     ---------
@@ -137,18 +146,18 @@ class Supervised(Predictor):
     def __init__(
         self,
         *,
-        kind: str = "classes",
-        outputs: int = 2,
-        weights: Sequence[float] = (),
-        mean: Sequence[float] = (),
-        size: Sequence[float] = (),
-        encoder: str = "resnet",
-        widths: Sequence[int] = (64, 64, 64, 64),
-        norm: str = "batch",
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        kind: Annotated[str, one_of(KINDS)] = "classes",
+        outputs: Count = 2,
+        weights: Annotated[Sequence[float], any_of(within(0))] = (),
+        mean: Annotated[Sequence[float], any_of(within())] = (),
+        size: Annotated[Sequence[float], any_of(within(0, above=True))] = (),
+        encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
+        widths: Widths = (64, 64, 64, 64),
+        norm: Annotated[str, one_of(NORMS)] = "batch",
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         body = RandomInit(
             encoder=encoder,

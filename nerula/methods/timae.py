@@ -1,16 +1,16 @@
 """Ti-MAE: masked autoencoders of time series (Li et al. 2023, https://arxiv.org/abs/2301.08871)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nerula.bounds import COUNT, Count, Number, Part, Positive, divides, one_of
 from nerula.encoders import Tokens
-from nerula.encoders.pool import learnt, pool
+from nerula.encoders.pool import POOLINGS, learnt, pool
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.encoders.transformer import TransformerBlock, sinusoids
-from nerula.errors import UsageError
 from nerula.loss import effective_rank, masked_mse, spread
 from nerula.method import Batch, Method, Needs
 from nerula.together import uniform
@@ -52,20 +52,18 @@ class Timae(Method):
     def __init__(
         self,
         *,
-        fraction: float = 0.75,
-        width: int = 64,
-        depth: int = 2,
-        heads: int = 4,
-        decoder_width: int = 32,
-        decoder_depth: int = 2,
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 1,
+        fraction: Part = 0.75,
+        width: Count = 64,
+        depth: Number = 2,
+        heads: Annotated[int, COUNT, divides("width", "decoder_width")] = 4,
+        decoder_width: Count = 32,
+        decoder_depth: Number = 2,
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 1,
     ) -> None:
         super().__init__()
-        if normalise not in SCALINGS:
-            raise UsageError(f"normalise={normalise!r}.", f"Choose from {', '.join(SCALINGS)}.")
         self.needs, self.fraction, self.pooling = Needs(leads=leads), fraction, pooling
         self.normalise, self.unit = normalise, unit
         self.points = nn.Conv1d(inputs(leads, normalise), width, 3, padding=1)

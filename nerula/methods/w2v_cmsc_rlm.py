@@ -1,12 +1,25 @@
 """wav2vec 2.0, CMSC and random lead masking (Oh et al. 2022, https://arxiv.org/abs/2203.06889)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nerula.augment import fewer_leads, spans
+from nerula.bounds import (
+    COUNT,
+    BelowOne,
+    Count,
+    Counts,
+    Number,
+    Part,
+    Positive,
+    Share,
+    Weight,
+    divides,
+    one_of,
+)
 from nerula.encoders import Tokens
 from nerula.encoders.pool import POOLINGS, pool
 from nerula.encoders.quantiser import Quantised, Quantiser
@@ -20,7 +33,6 @@ from nerula.together import gathered, uniform
 SEGMENTS = 2
 LONGEST = 1024
 """Tokens that meet in one attention; a longer signal is taken in pieces."""
-CHOICES = {"norm": NORMS, "pooling": POOLINGS, "normalise": SCALINGS}
 
 
 class W2vCmscRlm(Method):
@@ -35,9 +47,10 @@ class W2vCmscRlm(Method):
         cmsc  symmetric InfoNCE between the segments' mean context vectors, as of CLOCS
         rlm   each lead of each segment is taken away by chance, at least one stays
 
-    c is the context at a hidden frame, q the quantised features there, and q' those of `negatives`
-    other hidden frames of the same segment. The code books' choice is noisy: the Gumbel softmax
-    cools from `hot` to `cold` within the first `cooling` of the run, however long that is.
+    c is the context at a hidden frame, q the quantised features there, both through a linear
+    layer; q' is q and those of `negatives` other hidden frames of the same segment. The code
+    books' choice is noisy: the Gumbel softmax cools from `hot` to `cold` within the first
+    `cooling` of the run, however long that is.
 
     A lead that a recording lacks is a lead that was masked: so a model trained with `rlm` takes
     any set of leads.
@@ -104,37 +117,34 @@ class W2vCmscRlm(Method):
         w2v: bool = True,
         cmsc: bool = True,
         rlm: bool = True,
-        lead_chance: float = 0.5,
-        hidden: float = 0.65,
-        span: int = 4,
-        negatives: int = 100,
-        temperature: float = 0.1,
-        groups: int = 2,
-        entries: int = 64,
-        codes: int = 64,
-        hot: float = 2.0,
-        cold: float = 0.5,
-        cooling: float = 0.7,
-        diversity_weight: float = 0.1,
-        penalty_weight: float = 10.0,
-        channels: Sequence[int] = (64, 128, 128),
-        norm: str = "layer",
-        width: int = 192,
-        depth: int = 4,
-        heads: int = 6,
-        kernel: int = 25,
-        kernel_groups: int = 16,
+        lead_chance: Share = 0.5,
+        hidden: Part = 0.65,
+        span: Count = 4,
+        negatives: Count = 100,
+        temperature: Positive = 0.1,
+        groups: Annotated[int, COUNT, divides("codes")] = 2,
+        entries: Count = 64,
+        codes: Count = 64,
+        hot: Positive = 2.0,
+        cold: Positive = 0.5,
+        cooling: Share = 0.7,
+        diversity_weight: Weight = 0.1,
+        penalty_weight: Weight = 10.0,
+        channels: Counts = (64, 128, 128),
+        norm: Annotated[str, one_of(NORMS)] = "layer",
+        width: Count = 192,
+        depth: Number = 4,
+        heads: Annotated[int, COUNT, divides("width")] = 6,
+        kernel: Count = 25,
+        kernel_groups: Annotated[int, COUNT, divides("width")] = 16,
         post: bool = False,
-        dropout: float = 0.0,
-        pooling: str = "mean",
-        normalise: str = "scale",
-        unit: float = 0.2,
-        leads: int = 12,
+        dropout: BelowOne = 0.0,
+        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        normalise: Annotated[str, one_of(SCALINGS)] = "scale",
+        unit: Positive = 0.2,
+        leads: Count = 12,
     ) -> None:
         super().__init__()
-        for name, chosen in locals().copy().items():
-            if name in CHOICES and chosen not in CHOICES[name]:
-                raise UsageError(f"{name}={chosen!r}.", f"Choose from {', '.join(CHOICES[name])}.")
         if not (w2v or cmsc):
             raise UsageError("Without w2v and without cmsc there is no objective.")
         self.needs = Needs(leads=leads, segments=SEGMENTS)

@@ -1,13 +1,12 @@
 """Readers: every format and data set, one module each. `open_source` finds the right one."""
 
 import os
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from nerula.addresses import is_address
-from nerula.errors import UsageError, refuse
+from nerula.errors import UsageError, refuse, unknown
 from nerula.readers.formats import FORMATS
 from nerula.readers.source import NO_HINTS, Entry, Hints, Source
 
@@ -43,9 +42,7 @@ def open_source(path: Path | str, kind: str | None = None, hints: Hints = NO_HIN
     if path.name in ("", ".."):  # a folder's own name helps to tell what it is a part of
         path = path.resolve()
     if kind is not None and kind not in KINDS:
-        near = get_close_matches(kind, KINDS, 1)
-        remedy = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(KINDS)}."
-        raise UsageError(f"There is no kind {kind!r}.", remedy)
+        raise unknown("kind", kind, KINDS)
     if kind == "sample" or (kind is None and str(path) == "sample" and not path.exists()):
         from nerula import sample
 

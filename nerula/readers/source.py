@@ -1,11 +1,17 @@
 """Source: where recordings come from, one entry at a time and in a fixed order."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
+from nerula.errors import UsageError, unknown
+from nerula.readers.names import millivolts_per
 from nerula.recording import Recording
+
+UNITS = ("V", "mV", "uV", "nV")
+"""As one writes them; files have more ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,13 @@ class Hints:
     """mV, uV, ... (`--source-unit`)."""
     leads: tuple[str, ...] | None = None
     """Names of the signals, in the file's order (`--source-leads`)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no file can be read with, before any is opened."""
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise UsageError(f"A rate of {self.rate:g} Hz cannot be meant.", "Give more than 0.")
+        if self.unit is not None and millivolts_per(self.unit) is None:
+            raise unknown("unit", self.unit, UNITS)
 
 
 NO_HINTS = Hints()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nerula.errors import UsageError
+from nerula.bounds import check
+from nerula.errors import UsageError, nearest
 from nerula.options import frozen, read_value
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ _BETWEEN = re.compile(r"([-+.\de]+):([-+.\de]+)(:log)?")
 
 class Range(Protocol):
     """The values that one argument may take."""
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Those that decide whether all of them can be meant."""
 
     def suggest(self, trial: "Trial", name: str) -> Any:
         """One of them, as the method wants it."""
@@ -38,6 +43,11 @@ class Between:
     low: float
     high: float
     log: bool = False
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The least and the greatest."""
+        return self.low, self.high
 
     @property
     def whole(self) -> bool:
@@ -66,6 +76,11 @@ class OneOf:
     """Some values, each written as JSON: words, numbers or lists of numbers. One is fixed."""
 
     choices: tuple[Any, ...]
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All of them."""
+        return self.choices
 
     def suggest(self, trial: "Trial", name: str) -> Any:
         """One of them."""
@@ -106,12 +121,16 @@ def of(method: "type[Method]", name: str, said: Sequence[str]) -> Space:
     space: Space = dict(read(one) for one in said) or SPACES.get(name, {})
     known = inspect.signature(method).parameters
     if missing := [one for one in space if one not in known]:
-        raise UsageError(f"{name} has no argument {missing[0]!r}.", f"It has {', '.join(known)}.")
+        raise UsageError(f"{name} has no argument {missing[0]!r}.", nearest(missing[0], known))
     if not space:
         raise UsageError(
             f"Nothing is known about what to search in {name}.",
             "Say it: --over temperature=0.05:1:log views=masks|neighbours",
         )
+    defaults = {one: parameter.default for one, parameter in known.items()}
+    for argument, tried in space.items():
+        for value in tried.ends:
+            check(method.__init__, defaults | {argument: value})
     return space
 
 

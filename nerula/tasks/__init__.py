@@ -3,9 +3,7 @@
 Arrays and JSON only. A task is found by its name.
 """
 
-from difflib import get_close_matches
-
-from nerula.errors import UsageError
+from nerula.errors import unknown
 from nerula.tasks import (
     activity,
     arrhythmia,
@@ -33,7 +31,5 @@ TASKS: dict[str, Task] = {
 def find(name: str) -> Task:
     """The task of a name."""
     if name not in TASKS:
-        near = get_close_matches(name, TASKS, 1)
-        remedy = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(TASKS)}."
-        raise UsageError(f"There is no task {name!r}.", remedy)
+        raise unknown("task", name, TASKS)
     return TASKS[name]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nerula.bundle import WEIGHTS
+from nerula.brought import WEIGHTS
 from tests.attacks.conftest import Outcome, Verb
 
 
