@@ -232,9 +232,10 @@ def _timed(
             detail = "no column of times and no line `# rate: 250`; give --source-rate"
             raise refuse("rate-missing", path, detail)
         rate, findings = float(given), list(check_rate(given, path))
-        places = _counted(read) if clock is not None else None
-        if places is None:
+        counted = _counted(read) if clock is not None else None
+        if counted is None:
             return rate, None, findings
+        places = counted
     if missing := int(places[-1]) + 1 - len(places):
         if missing > _MOST_GAPS * len(places):
             raise refuse("size-absurd", path, f"gaps of {missing / rate:.0f} s")
