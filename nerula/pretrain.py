@@ -50,6 +50,7 @@ def pretrain(
     preset: str | None = None,
     start: str | Path | None = None,
     watch: Watch | None = None,
+    farewell: bool = True,
     **options: Any,
 ) -> int:
     """Train METHOD on STORE; everything goes into the folder RUN, and the model into RUN/model.
@@ -60,8 +61,8 @@ def pretrain(
     `start`, a model of the same method, the training goes on from its weights and arguments. A
     run that was interrupted, by whatever, is continued by the same call. Controls have nothing to
     learn, and with no epochs nothing is learned: their model is written at once. `watch` looks at
-    the method after each epoch, and may end the training by an exception of its own. Returns an
-    exit code.
+    the method after each epoch, and may end the training by an exception of its own; without
+    `farewell` nothing is said at the end, for whoever has several to train. Returns an exit code.
     """
     store = needed_store(store)
     kind, data = find(method), Store.open(store)
@@ -105,7 +106,8 @@ def pretrain(
         with Run(run, config) as record:
             ranks.wait()
             if record.state.get("status") == "finished" and (run / MODEL).exists():
-                _farewell(record, store)
+                if farewell:
+                    _farewell(record, store)
                 return 0
             given = {"preset": preset, "start": start, **options}
             command = _command(method, store, run, given)
@@ -126,7 +128,7 @@ def pretrain(
                 training=_provenance(record, config, _seen(data, batches), begun),
             )
             record.note(status="finished", problem=None)
-            if watch is None:
+            if farewell:
                 _farewell(record, store)
             return 0
     finally:

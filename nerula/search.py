@@ -204,7 +204,7 @@ class _Work:
                 raise optuna.TrialPruned
 
         given = {"seed": seed, **self.training, **values}
-        if pretrain(self.name, self.store, folder, watch=watch, **given) == TOLD:
+        if pretrain(self.name, self.store, folder, watch=watch, farewell=False, **given) == TOLD:
             raise _StoppedError
         if self.training["epochs"] not in judged:  # it was killed between its last step and this
             made = bundle.load(folder, method=self.kind)

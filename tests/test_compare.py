@@ -218,7 +218,9 @@ def test_a_failure_is_written_down_and_the_rest_goes_on(
     table = json.loads((tmp_path / "tables" / "sex.json").read_text())
     assert table["rows"][-1]["cells"] == [None]
     assert any("Out of memory" in said for said in table["sentences"])
-    assert "failed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "failed" in shown
+    assert "Next: nerula embed" not in shown  # of one training among many
     assert compare(out=tmp_path, show=True) == 1
 
 

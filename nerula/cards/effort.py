@@ -17,9 +17,10 @@ def section(training: Mapping[str, Any]) -> dict[str, str]:
         found["Time"] = f"{float(seconds):,.0f} s ({float(seconds) / 3600:.2f} h)"
     if machine:
         threads = machine.get("threads", "?")
+        plural = "" if threads == 1 else "s"
         found["Machine"] = (
-            f"{machine.get('name', 'unknown')}, {machine.get('device')}, {threads} threads of "
-            f"{machine.get('cores', '?')} cores, {machine.get('precision')}, "
+            f"{machine.get('name', 'unknown')}, {machine.get('device')}, {threads} thread{plural} "
+            f"of {machine.get('cores', '?')} cores, {machine.get('precision')}, "
             f"torch {machine.get('torch')}"
         )
     if seconds is not None and machine.get("threads"):

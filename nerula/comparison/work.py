@@ -91,7 +91,7 @@ def _train(plan: Plan, cell: Cell, hands: Hands) -> None:
     given["window"] = cell.inputs["options"]["window"]
     if untrained:
         given["epochs"] = 0
-    code = hands.pretrain(row.method, hands.training[cell.row], run, **given)
+    code = hands.pretrain(row.method, hands.training[cell.row], run, farewell=False, **given)
     if code == STOPPED:
         raise StoppedError
     state = json.loads((run / "run.json").read_text(encoding="utf-8"))
