@@ -1,5 +1,6 @@
 """Source: where recordings come from, one entry at a time and in a fixed order."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ class Entry:
 
     def __reduce__(self) -> tuple[type["Entry"], tuple[str, Path, int]]:
         return type(self), (self.name, self.path, self.row)  # twice as fast as the default
+
+
+def legible(name: str) -> str:
+    """Return a name of the file system as text that every file can hold.
+
+    Names are bytes: an old disk has some in Latin-1, and what is no UTF-8 is written as `\\xfc`.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isascii() else name
 
 
 @dataclass(frozen=True, slots=True)
