@@ -289,7 +289,13 @@ def refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
     """Make the row of quarantine.csv for an entry that was refused."""
     detail = legible(found.detail.replace(f"{source.root}/", ""))
     path = _below(source, found.path or entry.path)
-    return entry.name, path, found.code, found.lead, detail, CATALOGUE[found.code].remedy
+    name, path, lead, detail = map(_no_formula, (entry.name, path, found.lead, detail))
+    return name, path, found.code, lead, detail, CATALOGUE[found.code].remedy
+
+
+def _no_formula(cell: str) -> str:
+    """What a file says, such as `=cmd|...`, must stay text where a spreadsheet opens it."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def _below(source: Source, path: Path) -> str:

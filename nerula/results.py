@@ -73,7 +73,7 @@ class Result:
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"{self.key}.json"
         packed = io.BytesIO()
-        np.savez_compressed(packed, **self._arrays())  # type: ignore[arg-type]
+        np.savez_compressed(packed, allow_pickle=False, **self._arrays())
         with replacing(path.with_suffix(".npz")) as file:
             file.write(packed.getvalue())
         document = self.document | {"predictions": path.with_suffix(".npz").name}

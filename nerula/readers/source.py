@@ -24,11 +24,17 @@ class Entry:
 
 
 def legible(name: str) -> str:
-    """Return a name of the file system as text that every file can hold.
+    """Return a name of the file system as text that every file and terminal can hold.
 
-    Names are bytes: an old disk has some in Latin-1, and what is no UTF-8 is written as `\\xfc`.
+    Names are bytes: what is no UTF-8 is written as `\\xfc`, as are line breaks and whatever else
+    steers a terminal or turns the direction of writing.
     """
-    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isascii() else name
+    if name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 @dataclass(frozen=True, slots=True)

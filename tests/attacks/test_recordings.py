@@ -179,6 +179,18 @@ def test_names_that_are_no_text_are_written_as_text(verb: Verb, tmp_path: Path) 
     assert "g\\xf6d" in (tmp_path / "out.csv").read_text("utf-8")
 
 
+def test_names_steer_neither_a_terminal_nor_a_spreadsheet(verb: Verb, tmp_path: Path) -> None:
+    folder = tmp_path / "steering"
+    folder.mkdir()
+    good(folder)
+    for name in ("=HYPERLINK('x').edf", "@SUM(1).edf", "red\x1b[31m\n\u202egpj.edf"):
+        (folder / name).write_bytes(b"0       no EDF")
+    verb("prepare", folder, tmp_path / "store", code=0)
+    text = (tmp_path / "store" / "quarantine.csv").read_text("utf-8")
+    starts = [line[:16] for line in text.splitlines()[1:]]
+    assert starts == ["'=HYPERLINK('x')", "'@SUM(1),'@SUM(1", "red\\x1b[31m\\n\\u2"]
+
+
 def test_more_axes_than_an_array_can_have(verb: Verb, tmp_path: Path) -> None:
     folder = tmp_path / "axes"
     folder.mkdir()
