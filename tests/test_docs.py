@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nerula.methods import METHODS
+from tools import make_benchmarks_page
 from tools.make_method_pages import FOLDER, page
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +18,11 @@ def test_the_page_of_a_method_is_the_one_its_code_makes(name: str) -> None:
     assert (FOLDER / f"{name}.md").read_text(encoding="utf-8") == page(name)
     for row in re.findall(r"^\| `--.*$", page(name), re.MULTILINE):
         assert not row.endswith("|  |"), f"{row} says nothing"
+
+
+def test_the_page_of_benchmarks_has_the_figures_that_were_kept() -> None:
+    kept = make_benchmarks_page.PAGE.read_text(encoding="utf-8")
+    assert kept == make_benchmarks_page.page(), "run python -m tools.make_benchmarks_page"
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
