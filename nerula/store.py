@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nerula.contract import Contract
 from nerula.errors import NerulaError
+from nerula.files import load_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,7 +187,7 @@ class Store:
 def read_facts(path: Path) -> dict[str, Any]:
     """Read store.json of the store in folder `path`, and check that it is one of ours."""
     try:
-        facts = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        facts = load_json(path / INDEX)
     except FileNotFoundError:
         raise NerulaError(
             f"{path} is not a finished store: it has no {INDEX}.", "Run nerula prepare first."
