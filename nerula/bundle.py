@@ -47,6 +47,8 @@ DEFAULT = "nerula-small"
 """The model that is taken where none is named; it comes with the package."""
 TOLERANCE = 1e-3
 """How far the probe's embedding may be from the stored one, relative to its length."""
+_SENSELESS = (ArithmeticError, LookupError, RuntimeError, ValueError)
+"""What layers raise when their arguments make no sense."""
 LARGEST, MOST = 1 << 16, 1000
 """No whole number among a method's arguments is meant to be larger, and no list of them longer."""
 
@@ -118,7 +120,7 @@ def save(
     written.load_state_dict(tensors)
     try:
         z = embed_probe(Model(written, contract, window))
-    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+    except _SENSELESS as error:
         raise NerulaError(
             f"{type(method).__name__} cannot embed with these arguments: {error}.",
             "--debug shows where.",
@@ -161,7 +163,7 @@ def locate(name: Path | str) -> Path | None:
     if str(name).startswith(hub.PREFIX):
         return hub.fetch(str(name))
     for folder in (Path(name), Path(name) / MODEL, WEIGHTS / str(name)):
-        if (folder / CONFIG).is_file() and (folder / TENSORS).exists():
+        if (folder / CONFIG).is_file() and (folder / TENSORS).is_file():
             return folder
     return None
 
@@ -200,26 +202,30 @@ def _kind(
     arguments |= {name: frozen(value) for name, value in config.arguments.items()}
     for name, value in arguments.items():
         numbers = list(islice(_numbers(value), MOST + 1))
-        if len(numbers) > MOST or any(abs(one) > LARGEST for one in numbers):
+        if len(numbers) > MOST or not all(map(_can_be_meant, numbers)):
             said = f"{str(value)[:40]}..." if isinstance(value, tuple) else str(value)
             raise NerulaError(f"{folder / CONFIG}: {name} = {said} cannot be meant.")
     return kind, arguments
 
 
-def _numbers(value: Any) -> Iterator[int]:
-    """Every whole number in an argument."""
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in an argument."""
     if isinstance(value, tuple):
         for one in value:
             yield from _numbers(one)
-    elif isinstance(value, int):
+    elif isinstance(value, int | float):
         yield value
+
+
+def _can_be_meant(number: float) -> bool:
+    return math.isfinite(number) if isinstance(number, float) else abs(number) <= LARGEST
 
 
 def _build(kind: type[Method], arguments: Mapping[str, Any]) -> Method:
     """A method without the parts that only its training needs."""
     try:
         method = kind(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (*_SENSELESS, TypeError) as error:
         raise NerulaError(f"{kind.__name__} cannot be built: {error}") from error
     for part in kind.training_only:
         if getattr(method, part, None) is not None:
@@ -247,7 +253,10 @@ def _compare(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Ten
 def _recognise(folder: Path, model: Model, config: Config) -> None:
     """Compare the embedding of the probe recording with the stored one."""
     stored = np.array(config.fingerprint, np.float32)
-    z = embed_probe(model)
+    try:
+        z = embed_probe(model)
+    except _SENSELESS as error:
+        raise NerulaError(f"{folder / CONFIG}: its arguments do not embed: {error}.") from error
     apart = math.inf
     if z.shape == stored.shape:
         apart = float(np.linalg.norm(z - stored)) / max(float(np.linalg.norm(stored)), 1e-6)

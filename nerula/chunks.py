@@ -24,7 +24,7 @@ from nerula.defects import CATALOGUE, Finding
 from nerula.errors import NerulaError, explain
 from nerula.files import replacing
 from nerula.readers.far import ahead
-from nerula.readers.source import Entry, Selective, Sociable, Source
+from nerula.readers.source import Entry, Selective, Sociable, Source, legible
 from nerula.recording import Recording
 from nerula.store import canonical
 from nerula.writer import PART_SCHEMA, Rows
@@ -287,15 +287,21 @@ def read_entry(
 
 def refusal(source: Source, entry: Entry, found: Finding) -> Refusal:
     """Make the row of quarantine.csv for an entry that was refused."""
-    detail = found.detail.replace(f"{source.root}/", "")
+    detail = legible(found.detail.replace(f"{source.root}/", ""))
     path = _below(source, found.path or entry.path)
-    return entry.name, path, found.code, found.lead, detail, CATALOGUE[found.code].remedy
+    name, path, lead, detail = map(_no_formula, (entry.name, path, found.lead, detail))
+    return name, path, found.code, lead, detail, CATALOGUE[found.code].remedy
+
+
+def _no_formula(cell: str) -> str:
+    """What a file says, such as `=cmd|...`, must stay text where a spreadsheet opens it."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def _below(source: Source, path: Path) -> str:
     """The path as seen from the source: the same wherever the source lies."""
     inside = str(path).removeprefix(f"{source.root}{os.sep}")
-    return path.name if inside == str(path) else inside.replace(os.sep, "/")
+    return legible(path.name if inside == str(path) else inside.replace(os.sep, "/"))
 
 
 def first_readable(source: Source) -> Recording:

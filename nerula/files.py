@@ -1,11 +1,12 @@
-"""Files that are either whole or absent: temporary file, fsync, rename."""
+"""Files that are either whole or absent: temporary file, fsync, rename; and JSON of strangers."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -34,6 +35,21 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Write a small file at once; a reader sees the old content or the new, never a part."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def load_json(path: Path) -> Any:
+    """Return what a JSON file holds; raise OSError or ValueError, as reading and parsing do."""
+    if path.exists() and not path.is_file():  # a pipe would make us wait for ever
+        raise OSError("it is not a regular file")
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON says; raise ValueError where it cannot be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _sync_folder(folder: Path) -> None:

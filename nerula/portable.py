@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nerula import __version__
 from nerula.errors import NerulaError, UsageError
-from nerula.files import write_whole
+from nerula.files import parse_json, write_whole
 from nerula.forms import FORMS, shares, sigmoid
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = metadata.get("facts", "")
-        facts = json.loads(text) if text else {}
+        facts = parse_json(text) if text else {}
     except (SafetensorError, OSError, ValueError) as error:
         raise NerulaError(
             f"{path} cannot be read as a probe: {error}.",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nerula.bootstrap import RESAMPLES, Interval, Judged, Resamples, metric
 from nerula.errors import NerulaError
-from nerula.files import replacing, write_whole
+from nerula.files import load_json, replacing, write_whole
 from nerula.metrics import Answers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Result:
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"{self.key}.json"
         packed = io.BytesIO()
-        np.savez_compressed(packed, **self._arrays())  # type: ignore[arg-type]
+        np.savez_compressed(packed, allow_pickle=False, **self._arrays())
         with replacing(path.with_suffix(".npz")) as file:
             file.write(packed.getvalue())
         document = self.document | {"predictions": path.with_suffix(".npz").name}
@@ -96,7 +96,7 @@ class Result:
     def read(cls, path: Path) -> Self:
         """Read what `write` wrote."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = load_json(path)
             if not isinstance(document, dict) or document.get("format") != FORMAT:
                 raise NerulaError(f"{path} is no result of this version ({FORMAT}).")
             packed = path.with_suffix(".npz")

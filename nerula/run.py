@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 
 from nerula.errors import NerulaError, UsageError
-from nerula.files import replacing, write_whole
+from nerula.files import load_json, replacing, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -240,7 +240,7 @@ def _bytes() -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = load_json(path)
     except (OSError, ValueError) as error:
         raise NerulaError(f"{path} cannot be read: {error}.") from error
     if not isinstance(values, dict):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from nerula.contract import Contract
 from nerula.errors import NerulaError
-from nerula.files import write_whole
+from nerula.files import load_json, write_whole
 
 FORMAT = "nerula-model-1"
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
@@ -53,7 +53,7 @@ class Config:
         """Read config.json; anything more, less or else is refused by name."""
         path = folder / CONFIG
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = load_json(path)
         except FileNotFoundError:
             raise NerulaError(
                 f"{folder} is no model: it has no {CONFIG}.",

@@ -21,12 +21,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from nerula.contract import Contract
 from nerula.errors import NerulaError
+from nerula.files import load_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT, VERSION = "nerula-store", 1
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_KINDS = {
+    "name": "string", "subject": "string", "age": "float", "sex": "string", "fold": "string",
+    "source": "string", "source_rate": "double", "offset": "int64", "length": "int64",
+    "valid": "float", "digest": "string",
+}  # fmt: skip
+"""Columns of recordings.parquet that hold one value, and what kind of value."""
 SIGNALS, VALIDITY, TABLE, INDEX = "signals.npy", "validity.npy", "recordings.parquet", "store.json"
 
 
@@ -46,6 +53,7 @@ class Store:
         self.contract = Contract.from_json(facts["contract"])
         self.digest = str(facts["digest"])
         self._signals, self._validity = signals, validity
+        self._check_table()
         self._offset = self.column("offset")
         self._length = self.column("length")
         self._check_blocks()
@@ -82,14 +90,14 @@ class Store:
 
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array: numbers with NaN, text with None where nothing is known."""
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
 
         from nerula import columns
 
         try:
             with parquet.ParquetFile(self.path / TABLE) as file:
                 return columns.values(file.read(columns=[name]).column(name))
-        except (KeyError, ArrowInvalid, OSError) as error:
+        except (KeyError, TypeError, ArrowException, OSError) as error:
             raise NerulaError(f"{self.path / TABLE}: column {name!r} cannot be read.") from error
 
     @property
@@ -172,6 +180,26 @@ class Store:
     def _scale(self) -> np.float32:
         return np.float32(self.contract.scale)
 
+    def _check_table(self) -> None:
+        """Compare what the table says of itself before any of it is unpacked."""
+        from pyarrow import ArrowException, parquet
+
+        try:
+            with parquet.ParquetFile(self.path / TABLE) as file:
+                rows, schema = file.metadata.num_rows, file.schema_arrow
+                kinds = {
+                    name: [str(one.type) for one in schema if one.name == name] for name in _KINDS
+                }
+        except (ArrowException, OSError) as error:
+            raise _damaged(self.path / TABLE, f"it cannot be read ({error})") from error
+        wrong = [name for name, kind in _KINDS.items() if kinds[name] != [kind]]
+        if wrong:
+            raise _damaged(
+                self.path / TABLE, f"column {', '.join(wrong)} is not what it has to be"
+            )
+        if rows != self.facts["recordings"] or 8 * rows > len(self._signals):  # 8 counts at least
+            raise _damaged(self.path / INDEX, "it contradicts the other files")
+
     def _check_blocks(self) -> None:
         sizes = -(-self._length * len(self.contract.leads) // 8) * 8
         ends = np.cumsum(sizes)
@@ -179,14 +207,14 @@ class Store:
         sound = (self._length >= 0).all() and (self._offset == ends - sizes).all()
         if not sound or total != len(self._signals) or total != 8 * len(self._validity):
             raise _damaged(self.path / TABLE, "it points outside the signals")
-        if self._signals.dtype != self.contract.dtype or len(self) != self.facts["recordings"]:
+        if self._signals.dtype != self.contract.dtype:
             raise _damaged(self.path / INDEX, "it contradicts the other files")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Read store.json of the store in folder `path`, and check that it is one of ours."""
     try:
-        facts = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        facts = load_json(path / INDEX)
     except FileNotFoundError:
         raise NerulaError(
             f"{path} is not a finished store: it has no {INDEX}.", "Run nerula prepare first."
@@ -197,6 +225,9 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise NerulaError(f"{path / INDEX} does not describe a Nerula store.")
     if facts.get("version") != VERSION:
         raise NerulaError(f"{path} is a store of version {facts.get('version')}, not {VERSION}.")
+    files = facts.get("files")
+    if not isinstance(files, dict) or {SIGNALS, VALIDITY, TABLE} != set(files):
+        raise _damaged(path / INDEX, "it does not say which files the store has")
     if {"contract", "digest", "files", "recordings"} - set(facts):
         raise _damaged(path / INDEX, "it is incomplete")
     return facts

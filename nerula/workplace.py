@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
-from nerula.files import replacing, write_whole
+from nerula.files import load_json, replacing, write_whole
 from nerula.store import INDEX, SIGNALS, TABLE, VALIDITY, read_facts
 from nerula.writer import StoreWriter
 
@@ -47,7 +47,7 @@ class Workplace:
         if not path.exists():
             return None
         try:
-            plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            plan: dict[str, Any] = load_json(path)
         except ValueError as error:
             raise NerulaError(
                 f"{path} is damaged.", f"Delete {self.store} and start again."

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "leads": {"errors", "readers", "store"},
     "files": set(),
     "columns": set(),
-    "store": GROUND | {"contract", "columns"},
+    "store": GROUND | {"contract", "columns", "files"},
     "writer": GROUND | {"contract", "columns", "files", "store"},
     "conform": GROUND | {"contract", "quality", "signal"},
     "chunks": GROUND | {"conform", "contract", "files", "readers", "store", "writer"},

@@ -122,7 +122,9 @@ def test_labels_choose_ecg_among_other_signals(path: Path) -> None:
     by_transducer = {**ecg, "label": "Channel 7", "transducer": "ECG electrodes"}
     recording = edf.read(written(path, [*others, ecg, by_transducer]))
     assert recording.leads == ("II", "Channel 7")
-    assert codes(recording) == ["lead-unknown"]
+    assert sorted(codes(recording)) == ["lead-unknown", "signals-not-ecg"]
+    (said,) = [found.detail for found in recording.findings if found.code == "signals-not-ecg"]
+    assert said == "EEG Fpz-Cz, Resp, SpO2, Position"
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,8 @@ def test_a_signal_is_the_stores(live: Live, store: Store) -> None:
         True,
         ["II"],
     )
+    _, all_of_it = floats(live.ask("/api/recordings/7/signal?start=-1e308&stop=1e308")[2])
+    assert np.array_equal(all_of_it, x)
 
 
 def _item(x: NDArray[np.float32], valid: NDArray[np.bool_], rate: float = 100.0) -> Item:

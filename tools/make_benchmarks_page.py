@@ -1,18 +1,21 @@
-"""Write docs/benchmarks.md from the JSON that `python -m benchmarks` has kept in results/."""
+"""Write docs/benchmarks.md, every figure that was measured, from the JSON in results/."""
 
 import json
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-FIRST = "bench.json"
 
 HEAD = """# Benchmarks
 
-`tools/make_benchmarks_page.py` makes this page from `results/bench*.json`; `make bench`, or
-`python -m benchmarks NAME`, measures your machine. Each prints ours and the alternative in one
-run, on the same inputs. Machines differ and are noisy: compare what stands in one table.
+What was measured, as it came out. `python -m benchmarks [NAME ...] [--data FOLDER] [--out FILE]`
+measures again, `make bench` all of it; what is compared is measured in one run, on the same inputs.
+`python -m tools.make_benchmarks_page` makes this page from the files in `results/`. What the
+figures mean, and what did not work, is in [the log](log.md); what they come to with millions of
+recordings, in [scale](scale.md).
 
 | what is claimed | measured by | beside |
 |---|---|---|
@@ -32,34 +35,38 @@ run, on the same inputs. Machines differ and are noisy: compare what stands in o
 
 def page() -> str:
     """Return the page as Markdown."""
-    paths = sorted((ROOT / "results").glob("bench*.json"), key=lambda p: (p.name != FIRST, p.name))
-    return "\n".join([HEAD, *(_section(path) for path in paths)])
+    runs = [part for path in sorted((ROOT / "results").glob("bench*.json")) for part in _run(path)]
+    return HEAD + "\n".join(runs) + "\n"
 
 
-def _section(path: Path) -> str:
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    origin, figures = kept["provenance"], kept["figures"]
-    cores = f"{origin['cores']} cores"
-    load = ", ".join(f"{one:g}" for one in origin["load"])
-    changed = ", with changes" if origin["modified"] else ""
-    command = origin["command"].split(" --out")[0]
-    parts = [
-        f"## `{command}`\n",
-        f"[{path.name}](../results/{path.name}), {origin['date']}, {origin['processor']}, "
-        f"{cores}, load before it {load}, torch {origin['torch']}, on {origin['data']}, "
-        f"commit {origin['commit'][:7]}{changed}.\n",
-    ]
-    for group in dict.fromkeys(figure["group"] for figure in figures):
-        parts += [f"### {group[0].upper()}{group[1:]}\n", "| | | | |", "|---|---:|---|---|"]
-        parts += [_row(figure) for figure in figures if figure["group"] == group]
-        parts.append("")
-    return "\n".join(parts)
+def _run(path: Path) -> Iterator[str]:
+    """One run: where it comes from, then a table for each group."""
+    run = json.loads(path.read_text(encoding="utf-8"))
+    came = run["provenance"]
+    yield f"\n## [{path.name}](../results/{path.name})\n"
+    yield f"`{came['command']}`\n"
+    versions = ", ".join(f"{name} {came[name]}" for name in ("python", "numpy", "torch", "wfdb"))
+    commit = f"commit {came['commit'][:12]}" + (" with changes" if came["modified"] else "")
+    load = came["load"][0]
+    machine = f"{came['processor']}, {came['cores']} cores, load {load:g} at the end"
+    yield f"{came['date']}, {machine}, {came['data']}; {versions}; {commit}."
+    for group, figures in groupby(run["figures"], key=lambda one: one["group"]):
+        yield f"\n| {_cell(group)} | | | |\n|---|---:|---|---|"
+        yield from map(_row, figures)
 
 
 def _row(figure: dict[str, Any]) -> str:
-    digits = 0 if abs(figure["value"]) >= 100 else 2
-    value = f"{figure['value']:,.{digits}f}"
-    return f"| {figure['name']} | {value} | {figure['unit']} | {figure['note']} |"
+    cells = (figure["name"], _number(figure["value"]), figure["unit"], figure["note"])
+    return "| " + " | ".join(_cell(str(cell)) for cell in cells) + " |"
+
+
+def _number(value: float) -> str:
+    """Four digits at most behind the first, none that mean nothing."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from nerula.cards.markdown import table
 from nerula.errors import NerulaError, UsageError
-from nerula.files import write_whole
+from nerula.files import load_json, write_whole
 from nerula.schema import RESULTS, Config
 
 FORMAT = "nerula-card-results-1"
@@ -163,7 +163,7 @@ def _number(value: float | None) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = load_json(path)
     except (OSError, ValueError) as error:
         raise NerulaError(f"{path} cannot be read: {error}.") from error
     if not isinstance(document, dict):

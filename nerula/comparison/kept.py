@@ -6,12 +6,12 @@ lacking. On another machine the weights may come out otherwise: what another mod
 `models/` has answered is asked again, so that a row and a seed are always one model.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from nerula.comparison.plan import FINISHED, MODELS, PRETRAIN, PROBE, WAITING, Cell, Plan
 from nerula.errors import NerulaError
+from nerula.files import load_json
 from nerula.results import Result
 
 
@@ -80,7 +80,7 @@ def _problem(plan: Plan, cell: Cell) -> str | None:
 def _tensors(run: Path) -> str | None:
     """The digest of the weights of a training, where its model is there."""
     try:
-        config = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))
+        config = load_json(run / "model" / "config.json")
         return str(config["tensors"])
     except (OSError, ValueError, KeyError, TypeError):  # loading will name what is damaged
         return None

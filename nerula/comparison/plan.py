@@ -18,7 +18,7 @@ from nerula.comparison import rows
 from nerula.comparison.rows import Row
 from nerula.comparison.tables import FINETUNED, Column, Table
 from nerula.errors import NerulaError, UsageError
-from nerula.files import write_whole
+from nerula.files import load_json, write_whole
 from nerula.results import FORMAT as RESULT
 
 FORMAT, FILE = "nerula-comparison-1", "comparison.json"
@@ -98,7 +98,7 @@ class Plan:
         """Read comparison.json."""
         path = folder / FILE
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = load_json(path)
             if held["format"] != FORMAT:
                 raise NerulaError(f"{path} is no comparison of this version ({FORMAT}).")
             cells = [Cell(**_without(cell, "digest")) for cell in held["cells"]]

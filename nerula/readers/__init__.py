@@ -9,6 +9,7 @@ from nerula.addresses import is_address
 from nerula.errors import UsageError, refuse, unknown
 from nerula.readers.formats import FORMATS
 from nerula.readers.source import NO_HINTS, Entry, Hints, Source
+from nerula.readers.walk import is_folder
 
 __all__ = ["KINDS", "Entry", "Hints", "Source", "open_source"]
 
@@ -97,7 +98,7 @@ def _dataset(path: Path, kind: str | None) -> Source | None:
 
 def _folders_of(path: Path) -> list[Path]:
     with os.scandir(path) as items:
-        names = [item.name for item in items if item.name[0] not in "._" and item.is_dir()]
+        names = [item.name for item in items if item.name[0] not in "._" and is_folder(item)]
     return [path / name for name in sorted(names)] if len(names) <= _MANY else []
 
 

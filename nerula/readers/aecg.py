@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _TIME = ("TIME_ABSOLUTE", "TIME_RELATIVE")
 _SECONDS = {"s": Fraction(1), "ms": Fraction(1, 1000), "us": Fraction(1, 1_000_000)}
-_DIGITS = re.compile(r"\s*[-+]?[0-9]{1,10}(?:\s+[-+]?[0-9]{1,10})*\s*", re.ASCII)
+_DIGITS = re.compile(  # possessive: what could be tried again would take 100 bytes a character
+    r"\s*+[-+]?[0-9]{1,10}+(?:\s++[-+]?[0-9]{1,10}+)*+\s*+", re.ASCII
+)
 _DERIVED = "REPRESENTATIVE_BEAT"  # one averaged beat, stored beside the rhythm
 _REMOVED = (
     "trialSubject/id", "subjectDemographicPerson/name", "birthTime", "effectiveTime/*",

@@ -90,7 +90,8 @@ def _is_ecg(signal: Signal) -> bool:
 
 def _choose(header: Header, path: Path) -> tuple[list[Signal], float, list[Finding]]:
     """Return the ECG signals of the commonest rate. Others of theirs are named as left out, and
-    so are signals that are scaled like them and are not said to be something else."""
+    so are signals that are scaled like them and are not said to be something else; what is no ECG
+    is noted."""
     found = [signal for signal in header.signals if _is_ecg(signal)]
     if not found:
         raise refuse("ecg-missing", path)
@@ -101,14 +102,16 @@ def _choose(header: Header, path: Path) -> tuple[list[Signal], float, list[Findi
     rate = float(samples / header.seconds)
     chosen = [signal for signal in found if signal.samples == samples]
     kinds = {(signal.unit, signal.limits, signal.samples) for signal in chosen}
-    others = [
-        signal.label
-        for signal in header.signals
-        if (signal in found and signal not in chosen)
-        or (signal not in found and (signal.unit, signal.limits, signal.samples) in kinds
-            and not _OTHER.match(signal.label))
-    ]  # fmt: skip
+    others, no_ecg = [], []
+    for signal in header.signals:
+        alike = (signal.unit, signal.limits, signal.samples) in kinds
+        if signal in found or (alike and not _OTHER.match(signal.label)):
+            others += [] if signal in chosen else [signal.label]
+        elif signal.label != f"{header.kind} Annotations":
+            no_ecg.append(signal.label)
     left_out = [Finding("signals-left-out", path, ", ".join(others))] if others else []
+    if no_ecg:
+        left_out.append(Finding("signals-not-ecg", path, ", ".join(no_ecg)[:200]))
     return chosen, rate, left_out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from nerula.errors import NerulaError, OutageError
 from nerula.readers import formats, walk, wfdb_together
 from nerula.readers.files import arrive
-from nerula.readers.source import NO_HINTS, Entry, Hints
+from nerula.readers.source import NO_HINTS, Entry, Hints, legible
 from nerula.recording import Recording
 
 _SEGMENT = re.compile(r"(.+)_(?:\d{4,}|layout)\.hea")
@@ -75,7 +75,7 @@ class Folder:
 
     def _rows(self, name: str, path: Path) -> Iterator[Entry]:
         """Yield a file's recordings. What cannot be counted is one, refused when it is read."""
-        count = 1
+        name, count = legible(name), 1
         try:
             reader = formats.reader(self._format(path))
             count = reader.rows(path) if hasattr(reader, "rows") else 1

@@ -16,6 +16,7 @@ from nerula.readers.files import head
 
 LONGEST = 12 + 65536
 """Bytes within which a header ends."""
+_MOST_AXES = 32  # NumPy 1 has room for no more
 _HEADER = re.compile(
     r"\{'descr': (?P<descr>'[^']{1,16}'|\[.*\]), 'fortran_order': (?P<fortran>True|False),"
     r" 'shape': \((?P<shape>|[0-9]{1,19},|[0-9]{1,19}(?:, [0-9]{1,19})+)\),? \}\s*",
@@ -63,6 +64,8 @@ def header(start: bytes, size: int, path: Path) -> Header:
         raise refuse("format-malformed", path, "the header breaks the grammar")
     dtype = _dtype(match["descr"], path)
     shape = tuple(int(part) for part in match["shape"].split(",") if part.strip())
+    if len(shape) > _MOST_AXES:
+        raise refuse("format-unsupported", path, f"an array with {len(shape)} axes")
     needed = offset + prod(shape) * dtype.itemsize
     if needed != size:
         code = "data-truncated" if needed > size else "data-overlong"

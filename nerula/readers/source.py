@@ -1,6 +1,7 @@
 """Source: where recordings come from, one entry at a time and in a fixed order."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,20 @@ class Entry:
 
     def __reduce__(self) -> tuple[type["Entry"], tuple[str, Path, int]]:
         return type(self), (self.name, self.path, self.row)  # twice as fast as the default
+
+
+def legible(name: str) -> str:
+    """Return a name of the file system as text that every file and terminal can hold.
+
+    Names are bytes: what is no UTF-8 is written as `\\xfc`, as are line breaks and whatever else
+    steers a terminal or turns the direction of writing.
+    """
+    if name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 @dataclass(frozen=True, slots=True)

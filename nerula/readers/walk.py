@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from nerula.errors import DefectError, refuse
-from nerula.readers.source import Entry
+from nerula.readers.source import Entry, legible
 
 HEADER = ".hea"
 
@@ -33,7 +33,7 @@ def folders(root: Path, skip: Container[str] = ()) -> Iterator[tuple[str, list[s
                         continue
                     if item.is_dir(follow_symlinks=False):
                         below.append(f"{folder}{item.name}/")
-                    elif not item.is_symlink() or not item.is_dir():
+                    elif not item.is_symlink() or not is_folder(item):
                         files.append(item.name)
                     elif _leaves(item.path, root):
                         files.append(f"{item.name}/")
@@ -45,13 +45,21 @@ def folders(root: Path, skip: Container[str] = ()) -> Iterator[tuple[str, list[s
         waiting.extend(sorted(below, reverse=True))
 
 
+def is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether something in a folder is a folder, or a link to one."""
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself, which is refused when it is read
+        return False
+
+
 def headers(root: Path, skip: Container[str] = ()) -> Iterator[Entry]:
     """Yield the WFDB records below `root` by their headers, and the folders not entered."""
     for folder, files in folders(root, skip):
         place = root / folder
         for file in files:
             if file.endswith(HEADER):
-                yield Entry(f"{folder}{file.removesuffix(HEADER)}", place / file)
+                yield Entry(legible(f"{folder}{file.removesuffix(HEADER)}"), place / file)
             elif file[-1] == "/":
                 yield not_entered(root, folder, file)
 
@@ -59,7 +67,7 @@ def headers(root: Path, skip: Container[str] = ()) -> Iterator[Entry]:
 def not_entered(root: Path, folder: str, file: str) -> Entry:
     """Return the entry of a folder that `folders` did not enter."""
     name = f"{folder}{file}".rstrip("/")
-    return Entry(f"{name}/", root / name)
+    return Entry(f"{legible(name)}/", root / name)
 
 
 def confine(entry: Entry, root: Path) -> None:

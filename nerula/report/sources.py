@@ -1,6 +1,5 @@
 """Sources: what the paths of `nerula report` hold, recognised by what lies in them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from nerula import bundle
 from nerula.errors import NerulaError, UsageError
+from nerula.files import load_json
 from nerula.report import tables
 from nerula.report.tables import COMPARISON, OTHER_SEED, Compared
 from nerula.results import FORMAT, Result
@@ -132,7 +132,7 @@ def _says_result(path: Path) -> bool:
     try:
         if path.stat().st_size > _LARGEST:
             return False
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = load_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT

@@ -1,6 +1,5 @@
 """Tables: what `nerula compare` left behind, as its own documents say it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from nerula.comparison import words
 from nerula.errors import NerulaError
+from nerula.files import load_json
 from nerula.run import read_json
 
 COMPARISON, TABLES, CHECKS = "comparison.json", "tables", "checks.json"
@@ -80,7 +80,7 @@ def read(folder: Path) -> Compared:
 
 
 def _table(path: Path) -> Table | None:
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = load_json(path)
     if document.get("format") != FORMAT:
         return None
     columns = document["columns"]

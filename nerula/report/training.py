@@ -1,6 +1,5 @@
 """Training: the curves of a run, and what its records say of it."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nerula.errors import NerulaError
+from nerula.files import parse_json
 from nerula.report.charts import Axis, Series, axis, lines, number, smooth
 from nerula.run import CONFIG, METRICS, STATE, read_json
 
@@ -133,7 +133,7 @@ def _series(path: Path) -> dict[str, list[tuple[float, float]]]:
             if not line.endswith("\n"):
                 break  # a run that is being written
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 step = float(row["step"])
             except (ValueError, KeyError, TypeError):
                 raise NerulaError(f"{path} is damaged: {line[:60]!r}.") from None

@@ -46,7 +46,7 @@ class Item:
 
     def sample(self, seconds: float) -> int:
         """The sample at a time, inside the recording."""
-        return min(max(round(seconds * self.rate), 0), self.length)
+        return round(min(max(seconds * self.rate, 0.0), self.length))
 
 
 @dataclass(frozen=True)

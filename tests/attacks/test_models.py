@@ -73,6 +73,31 @@ def test_arguments_cannot_ask_for_terabytes(
     refused(verb, model)
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"heads": 0}, {"heads": -1}, {"unit": 1e308}, {"fraction": float("nan")}]
+)
+def test_numbers_without_sense_are_refused(
+    verb: Verb, model: Path, arguments: dict[str, Any]
+) -> None:
+    own = json.loads((model / "config.json").read_text())["arguments"]
+    change(model, arguments={**own, **arguments})
+    assert "config.json" in refused(verb, model).said
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "9" * 100_000, "null"])
+def test_a_config_may_be_any_text(verb: Verb, model: Path, text: str) -> None:
+    (model / "config.json").write_text(text)
+    assert "config.json" in refused(verb, model).said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(verb: Verb, model: Path, name: str) -> None:
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    refused(verb, model)
+
+
 def rewritten(model: Path, change: Any) -> None:
     """Rewrite the header of the tensors: an eight-byte length, JSON, bytes."""
     path = model / "model.safetensors"

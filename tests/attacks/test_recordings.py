@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nerula.store import Store
 from tests import clinical_files as files
@@ -152,6 +153,61 @@ def test_links_to_everywhere_are_not_followed(verb: Verb, tmp_path: Path) -> Non
     assert {name.strip("/") for name in outcome.findings} <= {"good", "good.hea", "again", "root"}
     verb("prepare", folder, tmp_path / "store", code=0)
     assert Store.open(tmp_path / "store").column("name").tolist() == ["good"]
+
+
+def test_a_link_to_itself_costs_nothing_else(verb: Verb, tmp_path: Path) -> None:
+    folder = tmp_path / "itself"
+    folder.mkdir()
+    good(folder)
+    (folder / "itself.npy").symlink_to("itself.npy")
+    refused(verb, folder, {"itself.npy": {"path-outside"}})
+
+
+def test_names_that_are_no_text_are_written_as_text(verb: Verb, tmp_path: Path) -> None:
+    """Names of files are bytes; a store, its quarantine and its tables hold UTF-8."""
+    folder = tmp_path / "bytes"
+    folder.mkdir()
+    good(folder)
+    try:
+        (folder / os.fsdecode(b"M\xfcller.npy")).write_bytes(b"no array")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    refused(verb, folder, {"M\\xfcller": {"format-malformed"}})
+    assert "M\\xfcller.npy," in (tmp_path / "store" / "quarantine.csv").read_text("utf-8")
+    (folder / "good.hea").rename(folder / os.fsdecode(b"g\xf6d.hea"))
+    verb("embed", "nerula-small", folder, tmp_path / "out.npy", code=0)
+    assert "g\\xf6d" in (tmp_path / "out.csv").read_text("utf-8")
+
+
+def test_names_steer_neither_a_terminal_nor_a_spreadsheet(verb: Verb, tmp_path: Path) -> None:
+    folder = tmp_path / "steering"
+    folder.mkdir()
+    good(folder)
+    for name in ("=HYPERLINK('x').edf", "@SUM(1).edf", "red\x1b[31m\n\u202egpj.edf"):
+        (folder / name).write_bytes(b"0       no EDF")
+    verb("prepare", folder, tmp_path / "store", code=0)
+    text = (tmp_path / "store" / "quarantine.csv").read_text("utf-8")
+    starts = [line[:16] for line in text.splitlines()[1:]]
+    assert starts == ["'=HYPERLINK('x')", "'@SUM(1),'@SUM(1", "red\\x1b[31m\\n\\u2"]
+
+
+def test_more_axes_than_an_array_can_have(verb: Verb, tmp_path: Path) -> None:
+    folder = tmp_path / "axes"
+    folder.mkdir()
+    good(folder)
+    shape = f"({'1, ' * 64}1000)"
+    says = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    length = len(says).to_bytes(2, "little")
+    (folder / "axes.npy").write_bytes(b"\x93NUMPY\1\0" + length + says + bytes(4000))
+    refused(verb, folder, {"axes": {"format-unsupported"}})
+
+
+def test_megabytes_of_digits_do_not_take_gigabytes(verb: Verb, tmp_path: Path) -> None:
+    text = files.aecg(LEADS, files.excerpt(LEADS, 500))
+    many = text.replace("<digits>", f"<digits>{'1 ' * 20_000_000}1x ", 1)
+    (tmp_path / "digits.xml").write_text(many)
+    outcome = verb("check", tmp_path / "digits.xml", "--json", "--strict", code=2)
+    assert outcome.findings["digits"] == ["format-malformed"]
 
 
 def test_archives_are_data_not_folders(verb: Verb, canary: Path, tmp_path: Path) -> None:
