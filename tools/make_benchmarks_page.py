@@ -13,9 +13,9 @@ HEAD = """# Benchmarks
 
 What was measured, as it came out. `python -m benchmarks [NAME ...] [--data FOLDER] [--out FILE]`
 measures again, `make bench` all of it; what is compared is measured in one run, on the same
-inputs. `python -m tools.make_benchmarks_page` makes this page from the files in `results/`. What the
-figures mean, and what did not work, is in [the log](log.md); what they come to with millions of
-recordings, in [scale](scale.md).
+inputs. `python -m tools.make_benchmarks_page` makes this page from the files in `results/`. What
+the figures mean, and what did not work, is in [the log](log.md); what they come to with millions
+of recordings, in [scale](scale.md).
 
 | what is claimed | measured by | beside |
 |---|---|---|
