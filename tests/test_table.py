@@ -56,6 +56,7 @@ def plain(header: str = "time_s,II (mV),aVR (mV),V5 (mV)", **more: Any) -> str:
         "Time (s),II_mV,MDC_ECG_LEAD_AVR (mV),Lead V5 [mV]",
         "seconds,lead ii (mV),aVR_mV,V5 mV",
         '"t","II (mV)","aVR (mV)","V5 (mV)"',
+        "time_s,DII (mV),aVR (mV),V5(C5) [mV]",
     ],
 )
 def test_titles_in_every_dress(path: Path, header: str) -> None:
@@ -239,6 +240,17 @@ def test_a_missing_unit_is_taken_for_mv_with_a_warning(path: Path) -> None:
     recording = read(plain("time,II,aVR,V5"), path)
     assert codes(recording) == ["unit-missing"] * 3
     assert np.abs(recording.x - X).max() < 1e-5
+
+
+@pytest.mark.parametrize("per_mv", [1000.5, 0.001])
+def test_a_missing_unit_is_not_taken_for_mv_where_that_cannot_be(
+    path: Path, per_mv: float
+) -> None:
+    text = files.csv("time_s,II,aVR,V5", TIME, *(X * per_mv), form="%.9g")
+    with pytest.raises(DefectError, match="if they were mV; give --source-unit") as caught:
+        read(text, path)
+    assert caught.value.finding.code == "unit-unknown"
+    assert read(text, path, unit="uV" if per_mv > 1 else "V").leads == LEADS
 
 
 def test_subject_age_and_sex_may_be_said(path: Path) -> None:
