@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerula.errors import NerulaError
 from nerula.leakage import shared_subjects
-from nerula.tasks.task import FAMILIES, Facts, Rows, Split
+from nerula.tasks.task import FAMILIES, Facts, Rows, Split, Task
 
 SHOWN = 5
 CONTAINS = {
@@ -53,6 +54,29 @@ def sides_apart(facts: Facts, split: Split, *, strangers: bool = True) -> dict[s
             f"The same signal on two sides of the split: {_listed(twins)}.", "Drop one of each."
         )
     return {"shared_subjects": len(subjects), "shared_signals": len(signals)}
+
+
+def answerable(task: Task, facts: Facts, target: NDArray[Any], split: Split) -> None:
+    """Refuse a split of which nothing can be learned, chosen or judged."""
+    sides = {"train": split.train, "choose": split.choose, "are tested": split.test}
+    for what, rows in sides.items():
+        held = target[rows].reshape(len(rows), -1)
+        chooses = what == "choose"
+        if (chooses and task.kind == "values") or (chooses and not len(rows)):
+            continue  # errors in a value can be compared on any; without any, training chooses
+        if not len(rows) or (held == held[0]).all():
+            only = task.answers[int(held[0, 0])] if len(rows) and task.kind == "classes" else ""
+            raise NerulaError(
+                f"The {len(rows)} recordings of {task.name} that {what} have one answer at most"
+                f"{f', {only}' if only else ''}: nothing can be told apart.",
+                "Give the whole data set, and its labels.",
+            )
+    if len(np.unique(facts.people[split.test])) < 2:
+        raise NerulaError(
+            f"The {len(split.test)} recordings of {task.name} that are tested are of one person: "
+            "they say nothing of others.",
+            "Give the whole data set.",
+        )
 
 
 def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows) -> str:

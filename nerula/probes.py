@@ -257,9 +257,8 @@ def _carved(question: Question, train: Examples, seed: int) -> tuple[Examples, E
         mine = rng.permutation(people[strata == stratum])
         out += mine[: max(1, round(len(mine) / HELD_OUT))].tolist() if len(mine) > 1 else []
     held = np.isin(train.person, out)
-    if question.kind == "classes" and len(np.unique(train.target[~held])) < len(
-        np.unique(train.target)
-    ):
+    lost = question.kind == "classes" and np.setdiff1d(train.target, train.target[~held]).size
+    if lost or not out:
         raise UsageError(
             f"{len(train)} recordings of {len(people)} people are too few to choose by.",
             "Take more labels.",

@@ -158,6 +158,14 @@ def test_what_is_held_out_to_choose_shares_no_subject() -> None:
     assert 0.15 < len(held) / len(train) < 0.25
 
 
+@pytest.mark.parametrize("kind", ["classes", "values"])
+def test_one_person_is_too_few_to_choose_by(kind: str) -> None:
+    train = examples()
+    alone = replace(train, person=np.zeros(len(train), np.int64))
+    with pytest.raises(UsageError, match="300 recordings of 1 people are too few to choose by"):
+        probes._carved(question(kind), alone, 0)
+
+
 def test_a_class_that_training_lacks_gets_nothing() -> None:
     train = examples()
     two = train.rows(train.target < 2)
@@ -379,6 +387,15 @@ def test_a_subject_on_both_sides_of_a_task_is_refused(
 
     with pytest.raises(guards.LeakError, match="two sides"):
         next(evaluate(model, replace(task, splits=leaky), store, cache, FAST))
+
+
+def test_one_answer_alone_is_refused_before_anything_is_fitted(
+    model: Model, store: Store, cache: Path
+) -> None:
+    task = find("sex")
+    same = replace(task, target=lambda facts: np.ones(len(facts), np.int64))
+    with pytest.raises(NerulaError, match=r"960 recordings of sex that train .* female"):
+        next(evaluate(model, same, store, cache, FAST))
 
 
 def test_other_data_is_refused(model: Model, store: Store, cache: Path) -> None:

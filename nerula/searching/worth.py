@@ -90,6 +90,7 @@ def _question(store: "Store", name: str) -> _Question:
     target = task.target(facts)
     [split] = task.splits(facts, task.counts(facts, target))
     guards.sides_apart(facts, split)
+    guards.answerable(task, facts, target, split)
     if not len(split.choose) or not len(split.train):
         raise UsageError(
             f"{store.path} has no folds 1-8 to fit on, or no fold 9 to choose by.",
