@@ -59,18 +59,18 @@ def sides_apart(facts: Facts, split: Split, *, strangers: bool = True) -> dict[s
 def answerable(task: Task, facts: Facts, target: NDArray[Any], split: Split) -> None:
     """Refuse a split of which nothing can be learned, chosen or judged."""
     sides = {"train": split.train, "choose": split.choose, "are tested": split.test}
+    if not len(split.choose) or task.kind == "values":
+        del sides["choose"]  # training chooses; or any values tell which errors are small
     for what, rows in sides.items():
-        held = target[rows].reshape(len(rows), -1)
-        chooses = what == "choose"
-        if (chooses and task.kind == "values") or (chooses and not len(rows)):
-            continue  # errors in a value can be compared on any; without any, training chooses
-        if not len(rows) or (held == held[0]).all():
-            only = task.answers[int(held[0, 0])] if len(rows) and task.kind == "classes" else ""
-            raise NerulaError(
-                f"The {len(rows)} recordings of {task.name} that {what} have one answer at most"
-                f"{f', {only}' if only else ''}: nothing can be told apart.",
-                "Give the whole data set, and its labels.",
-            )
+        held = target[rows]
+        if len(held) and (held != held[0]).any():
+            continue
+        only = f", {task.answers[held[0]]}" if len(held) and task.kind == "classes" else ""
+        raise NerulaError(
+            f"The {len(held)} recordings of {task.name} that {what} have one answer at "
+            f"most{only}: nothing can be told apart.",
+            "Give the whole data set, and its labels.",
+        )
     if len(np.unique(facts.people[split.test])) < 2:
         raise NerulaError(
             f"The {len(split.test)} recordings of {task.name} that are tested are of one person: "

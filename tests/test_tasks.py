@@ -285,6 +285,14 @@ def test_values_and_labels_that_never_differ_are_refused(bundled: Facts, name: s
         guards.answerable(find(name), bundled, target, split)
 
 
+def test_a_side_that_holds_nothing_is_refused_unless_it_would_choose(bundled: Facts) -> None:
+    target, (split,) = drawn("sex", bundled)
+    nothing = np.empty(0, np.int64)
+    guards.answerable(find("sex"), bundled, target, replace(split, choose=nothing))
+    with pytest.raises(NerulaError, match="0 recordings of sex that train"):
+        guards.answerable(find("sex"), bundled, target, replace(split, train=nothing))
+
+
 def test_one_person_says_nothing_of_others(bundled: Facts) -> None:
     target, (split,) = drawn("sex", bundled)
     subject = bundled.subject.copy()
