@@ -4,6 +4,7 @@ A *note* is a harmless quirk, a *warning* leaves the recording usable (the affec
 marked invalid where that applies), an *error* keeps the recording out of a store.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -214,5 +215,11 @@ _DEFECTS = [
            "Keep duplicates on one side."),
 ]
 # fmt: on
+
+
+def warned(findings: Iterable[Finding]) -> set[str]:
+    """The codes of those that put a recording in doubt without refusing it."""
+    return {one.code for one in findings if one.severity is Severity.WARNING}
+
 
 CATALOGUE: dict[str, Defect] = {defect.code: defect for defect in _DEFECTS}

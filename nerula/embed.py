@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from nerula.defects import Finding
+from nerula.defects import Finding, warned
 from nerula.errors import NerulaError, UsageError, refuse
 from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
 
@@ -109,7 +109,7 @@ def embed(
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
-        _say(model, result, path, write_refused(path, result))
+        _say(model, source, result, path, write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -191,6 +191,7 @@ class Embedding:
                 continue
             recording, _ = found
             result.rows.append({name: getattr(recording, name) for name in OWN_FACTS})
+            result.doubts.update(warned(recording.findings))
             yield recording.x, recording.valid
 
 
@@ -325,7 +326,7 @@ def _say_absent(result: Result, *, any_leads: bool) -> None:
         )
 
 
-def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
+def _say(model: str, source: str | Path, result: Result, out: Path, refused: Path | None) -> None:
     from rich.console import Console
 
     one = len(result.z) == 1
@@ -336,5 +337,8 @@ def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
         lines.append(f"whose each row is: {out.with_suffix('.csv')}")
     if refused is not None:
         lines.append(f"{len(result.refused)} refused, with reasons: {refused}")
+    if result.doubts:
+        codes = ", ".join(f"{code} {count:,}" for code, count in result.doubts.most_common())
+        lines.append(f"doubtful: {codes}; nerula check {source} says more")
     lines.append(f"Next: nerula impute {model} FILE filled.csv --picture filled.png")
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -165,6 +165,21 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(
     assert ".npy, .npz, .parquet, .csv" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.parametrize(("millivolts", "doubtful"), [(1.0, False), (20.0, True)])
+def test_what_is_doubtful_is_said(
+    millivolts: float,
+    doubtful: bool,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "ecg.npz"
+    np.savez(path, x=sample.load().x[:2] * millivolts, rate="100", leads="II", unit="mV")
+    embed(str(folder), path, tmp_path / "z.npy")
+    said = f"doubtful: amplitude-absurd 2; nerula check {path} says more"
+    assert (said in capsys.readouterr().out) == doubtful
+
+
 def test_model_and_out_may_be_left_out(
     folder: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,15 @@ def test_flat_stretches_are_gaps_too(folder: Path, tmp_path: Path) -> None:
     assert (filled[:390] == ecg[0, :390]).all()
 
 
+def test_what_is_doubtful_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for times, doubtful in ((1, False), (20, True)):
+        np.save(tmp_path / "ecg.npy", sample.load().x[11] * times)
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.npy", **HINTS)  # type: ignore[arg-type]
+        assert ("doubtful: amplitude-absurd; nerula check" in capsys.readouterr().out) == doubtful
+
+
 def test_only_leads_that_the_model_knows_are_filled(folder: Path, tmp_path: Path) -> None:
     ecg = sample.load().x[:2, 0].copy()
     ecg[:, SHORT] = np.nan
