@@ -82,6 +82,7 @@ def embed(
     """
     from nerula import bundle, engines
     from nerula.readers import open_source
+    from nerula.readers.names import split_names
     from nerula.readers.source import Hints
     from nerula.store import Store
     from nerula.transfer import file_to, local_store
@@ -100,8 +101,8 @@ def embed(
         opened: Source = _Stored(source, store)
         contract = _remaining(store, contract)
     else:
-        named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
-        opened = open_source(source, kind, Hints(source_rate, source_unit, named))
+        hints = Hints(source_rate, source_unit, split_names(source_leads))
+        opened = open_source(source, kind, hints)
     suited = _Suited(opened, loaded, _asked(loaded, lead))
     result = embed_source(Embedding(loaded, suited, contract), chosen)
     if not result.z:
@@ -130,10 +131,16 @@ def _nothing(source: str | Path, result: Result) -> NerulaError:
 def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
     """The leads that were asked for: some of the model's, or, of a model of one lead, any one."""
     from nerula.leads import named
+    from nerula.readers.names import canonical_lead, split_leads
 
     own = model.contract.leads
-    if lead is None or len(own) == 1:
-        return (lead,) if lead else ()
+    if lead is None:
+        return ()
+    if len(own) == 1:  # of any name, such as CH1
+        chosen = (known,) if (known := canonical_lead(lead)) else split_leads(lead) or ()
+        if len(chosen) != 1:
+            raise UsageError(f"The model takes one lead, not {len(chosen)}.")
+        return chosen
     asked = named(lead)
     if unknown := [lead for lead in asked if lead not in own]:
         raise UsageError(

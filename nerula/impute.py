@@ -79,6 +79,7 @@ def impute(
     """
     from nerula import bundle, quality
     from nerula.readers import open_source
+    from nerula.readers.names import split_names
     from nerula.readers.source import Hints
 
     if out.suffix not in (".csv", ".npy"):
@@ -89,8 +90,8 @@ def impute(
             f"Give it an ending: {', '.join(PICTURES)}.",
         )
     loaded = bundle.load(model)
-    named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
-    source = open_source(file, kind, Hints(source_rate, source_unit, named))
+    hints = Hints(source_rate, source_unit, split_names(source_leads))
+    source = open_source(file, kind, hints)
     recording = quality.mark(_the_one(source, file, name))
     if lead is not None:
         recording = _only(recording, lead)

@@ -136,6 +136,31 @@ def test_a_lead_of_another_name_is_taken_where_it_is_the_only_one_or_was_chosen(
         assert close(arrays["embeddings"][0], direct[4])
 
 
+def test_a_lead_that_was_asked_for_is_never_replaced_by_another(
+    folder: Path, direct: NDArray[np.float32], tmp_path: Path
+) -> None:
+    ecg = sample.load().x
+    path = tmp_path / "ecg.npz"
+    np.savez(path, x=np.concatenate([ecg[3], ecg[4]]), rate="100", leads=["II", "V1"], unit="mV")
+    for written in ("v1", "Lead V1", "MDC_ECG_LEAD_V1"):
+        embed(str(folder), path, tmp_path / "z.npy", lead=written)
+        assert close(np.load(tmp_path / "z.npy")[0], direct[4])
+    with pytest.raises(NerulaError, match=r"lead V9.*it has II, V1"):
+        embed(str(folder), path, tmp_path / "z.npy", lead="V9")
+    with pytest.raises(UsageError, match="takes one lead, not 2"):
+        embed(str(folder), path, tmp_path / "z.npy", lead="II,V1")
+
+
+def test_names_of_leads_may_hold_spaces(
+    folder: Path, direct: NDArray[np.float32], tmp_path: Path
+) -> None:
+    ecg = sample.load().x
+    np.save(tmp_path / "two.npy", np.concatenate([ecg[3], ecg[4]]))
+    hints = {"source_rate": 100.0, "source_unit": "mV", "source_leads": "Lead II, Lead V1"}
+    embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npy", **hints)  # type: ignore[arg-type]
+    assert close(np.load(tmp_path / "z.npy")[0], direct[3])
+
+
 def test_a_store_of_another_rate_is_converted_and_of_another_band_refused(
     folder: Path, direct: NDArray[np.float32], tmp_path: Path
 ) -> None:

@@ -102,6 +102,13 @@ def test_only_leads_that_the_model_knows_are_filled(folder: Path, tmp_path: Path
         )  # fmt: skip
 
 
+def test_names_of_leads_may_hold_spaces(folder: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "ecg.npy", sample.load().x[:2, 0])
+    hints = HINTS | {"source_leads": "Lead II, Lead V1"}
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.csv", **hints)  # type: ignore[arg-type]
+    assert (tmp_path / "out.csv").read_text().startswith("seconds,II,V1,")
+
+
 def test_one_of_many_is_chosen_by_name(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"1200 recordings.*--name: 00002"):
         impute(str(folder), Path("sample"), tmp_path / "out.npy")
