@@ -372,6 +372,15 @@ def test_a_table_that_says_nothing_sure_is_refused(path: Path, text: str, code: 
     )
 
 
+def test_samples_that_are_counted_do_not_pass_for_seconds(path: Path) -> None:
+    text = files.csv("time,II (mV),aVR (mV),V5 (mV)", np.arange(X.shape[1]), *X)
+    with pytest.raises(DefectError, match="1 Hz if the times are seconds") as caught:
+        read(text, path)
+    assert caught.value.finding.code == "rate-missing"
+    recording = read(text.replace("time,", "time_ms,"), path)
+    assert recording.rate == 1000
+
+
 def test_a_missing_rate_names_the_option(path: Path) -> None:
     with pytest.raises(DefectError, match="--source-rate") as caught:
         read("II (mV)\n0.1\n0.2\n", path)
