@@ -82,7 +82,6 @@ class Fitted:
     margins: Any = None
     """Turns an SVC's margins into probabilities."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    grid: tuple[Mapping[str, Any], ...] = ()
     held: Answers | None = None
     """Answers for rows of the training side that the probe was not fitted on."""
 
@@ -171,7 +170,7 @@ def fit(
         margins = fitted.margins
         fitted = _fitted(probe, question, train, best, seed)
         fitted.margins = margins
-    fitted.chosen, fitted.grid, fitted.held = best, grid, answers
+    fitted.chosen, fitted.held = best, answers
     return fitted
 
 

@@ -107,7 +107,7 @@ def test_every_probe_learns_classes(name: str, carved: bool) -> None:
     assert score(answers, "accuracy") > 0.7
     assert score(answers, "auroc") > 0.85
     np.testing.assert_allclose(answers.score.sum(1), 1, atol=1e-6)
-    assert fitted.chosen in fitted.grid
+    assert fitted.chosen in probes.GRIDS[name, "classes"]
     assert fitted.held is not None
 
 
