@@ -501,6 +501,14 @@ def test_a_discriminant_looks_where_people_differ_and_pieces_do_not() -> None:
     np.testing.assert_allclose(ours, similarity(a - a.mean(0), b - a.mean(0)), atol=1e-4)
 
 
+def test_a_discriminant_of_what_never_varies_knows_nobody() -> None:
+    same, whose = np.ones((5, 8), np.float32), np.repeat(np.arange(5), 2)
+    assert not discriminated(same, same, same[whose], whose).any()
+    own = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    found = discriminated(own, own, own[whose], whose)
+    assert found.argmax(1).tolist() == [0, 1, 2, 3, 4]
+
+
 # --- the verb, and real data sets ------------------------------------------------------------
 
 
