@@ -4,6 +4,7 @@ A *note* is a harmless quirk, a *warning* leaves the recording usable (the affec
 marked invalid where that applies), an *error* keeps the recording out of a store.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -137,8 +138,10 @@ _DEFECTS = [
              "Compare with the publisher's header."),
     _warning("gain-missing", "no gain is declared; the format's default of 200 per mV is used",
              "Write the gain into the header."),
-    _error("unit-unknown", "the unit is not a voltage", "Name the unit: V, mV, uV or nV."),
-    _warning("unit-missing", "no unit is declared; mV is assumed", "Name the unit."),
+    _error("unit-unknown", "the unit is not a voltage, or not known",
+           "Name the unit: V, mV, uV or nV."),
+    _warning("unit-missing", "no unit is declared; mV is assumed",
+             "Name the unit: in the file, or with --source-unit."),
     _error("rate-missing", "the sampling rate is missing",
            "Give it: in the header, or with --source-rate (of a stream, --rate)."),
     _error("rate-zero", "the sampling rate is zero or negative", "Mend the header."),
@@ -212,5 +215,11 @@ _DEFECTS = [
            "Keep duplicates on one side."),
 ]
 # fmt: on
+
+
+def warned(findings: Iterable[Finding]) -> set[str]:
+    """The codes of those that put a recording in doubt without refusing it."""
+    return {one.code for one in findings if one.severity is Severity.WARNING}
+
 
 CATALOGUE: dict[str, Defect] = {defect.code: defect for defect in _DEFECTS}

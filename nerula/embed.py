@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from nerula.completion import KindName, ModelName
-from nerula.defects import Finding
+from nerula.defects import Finding, warned
 from nerula.errors import NerulaError, UsageError, refuse
 from nerula.vectors import OWN_FACTS, WRITERS, Result, write_refused
 
@@ -83,6 +83,7 @@ def embed(
     """
     from nerula import bundle, engines
     from nerula.readers import open_source
+    from nerula.readers.names import split_names
     from nerula.readers.source import Hints
     from nerula.store import Store
     from nerula.transfer import file_to, local_store
@@ -101,8 +102,8 @@ def embed(
         opened: Source = _Stored(source, store)
         contract = _remaining(store, contract)
     else:
-        named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
-        opened = open_source(source, kind, Hints(source_rate, source_unit, named))
+        hints = Hints(source_rate, source_unit, split_names(source_leads))
+        opened = open_source(source, kind, hints)
     suited = _Suited(opened, loaded, _asked(loaded, lead))
     result = embed_source(Embedding(loaded, suited, contract), chosen)
     if not result.z:
@@ -110,7 +111,7 @@ def embed(
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
-        _say(model, result, path, write_refused(path, result))
+        _say(model, source, result, path, write_refused(path, result))
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -131,13 +132,16 @@ def _nothing(source: str | Path, result: Result) -> NerulaError:
 def _asked(model: "Model", lead: str | None) -> tuple[str, ...]:
     """The leads that were asked for: some of the model's, or, of a model of one lead, any one."""
     from nerula.leads import named
-    from nerula.readers.names import canonical_lead
+    from nerula.readers.names import canonical_lead, split_leads
 
     own = model.contract.leads
     if lead is None:
         return ()
-    if len(own) == 1:  # whatever it is called
-        return (canonical_lead(lead) or lead,)
+    if len(own) == 1:  # of any name, such as CH1
+        chosen = (known,) if (known := canonical_lead(lead)) else split_leads(lead) or ()
+        if len(chosen) != 1:
+            raise UsageError(f"The model takes one lead, not {len(chosen)}.")
+        return chosen
     asked = named(lead)
     if unknown := [lead for lead in asked if lead not in own]:
         raise UsageError(
@@ -195,6 +199,7 @@ class Embedding:
                 continue
             recording, _ = found
             result.rows.append({name: getattr(recording, name) for name in OWN_FACTS})
+            result.doubts.update(warned(recording.findings))
             yield recording.x, recording.valid
 
 
@@ -242,14 +247,14 @@ class _Suited:
 
     def read(self, entry: "Entry") -> "Recording":
         recording = self.source.read(entry)
-        rows = [row for row, lead in enumerate(recording.leads) if lead in self.only]
-        if self.only and not rows:
-            said = f"it has {' '.join(recording.leads)}"
-            raise refuse("lead-missing", recording.path, said, " ".join(self.only))
         if len(self.model.contract.leads) == 1:
             return self.model.suited(recording, next(iter(self.only), None))
         if not self.only:
             return recording
+        rows = [row for row, lead in enumerate(recording.leads) if lead in self.only]
+        if not rows:
+            said = f"it has {', '.join(recording.leads)}"
+            raise refuse("lead-missing", recording.path, said, " ".join(self.only))
         held = tuple(recording.leads[row] for row in rows)
         return replace(recording, x=recording.x[rows], valid=recording.valid[rows], leads=held)
 
@@ -329,7 +334,7 @@ def _say_absent(result: Result, *, any_leads: bool) -> None:
         )
 
 
-def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
+def _say(model: str, source: str | Path, result: Result, out: Path, refused: Path | None) -> None:
     from rich.console import Console
 
     one = len(result.z) == 1
@@ -340,5 +345,8 @@ def _say(model: str, result: Result, out: Path, refused: Path | None) -> None:
         lines.append(f"whose each row is: {out.with_suffix('.csv')}")
     if refused is not None:
         lines.append(f"{len(result.refused)} refused, with reasons: {refused}")
+    if result.doubts:
+        codes = ", ".join(f"{code} {count:,}" for code, count in result.doubts.most_common())
+        lines.append(f"doubtful: {codes}; nerula check {source} says more")
     lines.append(f"Next: nerula impute {model} FILE filled.csv --picture filled.png")
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

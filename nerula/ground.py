@@ -206,6 +206,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
         for split in splits
         if not task.within
     ]
+    if task.trained:
+        for split in splits:
+            guards.answerable(task, facts, target, split)
     judged = np.unique(np.concatenate([rows for one in splits for rows in (one.choose, one.test)]))
     try:
         training = model.config.training if model.config else {}

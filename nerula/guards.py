@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerula.errors import NerulaError
 from nerula.leakage import shared_subjects
-from nerula.tasks.task import FAMILIES, Facts, Rows, Split
+from nerula.tasks.task import FAMILIES, Facts, Rows, Split, Task
 
 SHOWN = 5
 CONTAINS = {
@@ -53,6 +54,29 @@ def sides_apart(facts: Facts, split: Split, *, strangers: bool = True) -> dict[s
             f"The same signal on two sides of the split: {_listed(twins)}.", "Drop one of each."
         )
     return {"shared_subjects": len(subjects), "shared_signals": len(signals)}
+
+
+def answerable(task: Task, facts: Facts, target: NDArray[Any], split: Split) -> None:
+    """Refuse a split of which nothing can be learned, chosen or judged."""
+    sides = {"train": split.train, "choose": split.choose, "are tested": split.test}
+    if not len(split.choose) or task.kind == "values":
+        del sides["choose"]  # training chooses; or any values tell which errors are small
+    for what, rows in sides.items():
+        held = target[rows]
+        if len(held) and (held != held[0]).any():
+            continue
+        only = f", {task.answers[held[0]]}" if len(held) and task.kind == "classes" else ""
+        raise NerulaError(
+            f"The {len(held)} recordings of {task.name} that {what} have one answer at "
+            f"most{only}: nothing can be told apart.",
+            "Give the whole data set, and its labels.",
+        )
+    if len(np.unique(facts.people[split.test])) < 2:
+        raise NerulaError(
+            f"The {len(split.test)} recordings of {task.name} that are tested are of one person: "
+            "they say nothing of others.",
+            "Give the whole data set.",
+        )
 
 
 def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.completion import KindName, ModelName
+from nerula.defects import warned
 from nerula.errors import UsageError
 from nerula.files import replacing, write_whole
 
@@ -78,6 +79,7 @@ def impute(
     """
     from nerula import bundle, quality
     from nerula.readers import open_source
+    from nerula.readers.names import split_names
     from nerula.readers.source import Hints
 
     if out.suffix not in (".csv", ".npy"):
@@ -88,8 +90,8 @@ def impute(
             f"Give it an ending: {', '.join(PICTURES)}.",
         )
     loaded = bundle.load(model)
-    named = tuple(source_leads.replace(",", " ").split()) if source_leads else None
-    source = open_source(file, kind, Hints(source_rate, source_unit, named))
+    hints = Hints(source_rate, source_unit, split_names(source_leads))
+    source = open_source(file, kind, hints)
     recording = quality.mark(_the_one(source, file, name))
     if lead is not None:
         recording = _only(recording, lead)
@@ -106,7 +108,7 @@ def impute(
             np.save(content, filled, allow_pickle=False)
     else:
         write_whole(out, _table(recording, filled))
-    _say(recording, filled)
+    _say(recording, filled, file)
     written = [out]
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
@@ -179,8 +181,8 @@ def _draw(recording: "Recording", filled: NDArray[np.float32], picture: Path) ->
     return figures.filled(rows, rate, picture, title)
 
 
-def _say(recording: "Recording", filled: NDArray[np.float32]) -> None:
-    """List the gaps, and say of which not to expect much."""
+def _say(recording: "Recording", filled: NDArray[np.float32], file: Path) -> None:
+    """List the gaps, and say of which not to expect much; and what else is doubtful."""
     from rich.console import Console
     from rich.table import Table
 
@@ -200,6 +202,10 @@ def _say(recording: "Recording", filled: NDArray[np.float32]) -> None:
         console.print(table)
     if len(found) > 20:
         console.print(f"and {len(found) - 20} more")
+    if doubts := warned(recording.findings):
+        codes = ", ".join(sorted(doubts))
+        said = f"doubtful: {codes}; nerula check {file} says more"
+        console.print(said, markup=False, soft_wrap=True)
 
 
 def _finish(model: str, file: Path, written: list[Path], *, guessed: bool) -> None:

@@ -54,7 +54,8 @@ def discriminated(gallery: Array, query: Array, pieces: Array, whose: NDArray[np
     means /= count[:, None]
     apart = told - means[place]
     within = apart.T @ apart / max(1, len(told) - len(people))
-    within += SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
+    typical = np.trace(within) / len(within) or 1.0  # 1 where pieces of a recording are the same
+    within += SHRINKAGE * typical * np.eye(len(within))
     between = np.cov(means.T)
     # Generalised eigenvectors, largest ratios first.
     root = np.linalg.inv(np.linalg.cholesky(within))

@@ -16,7 +16,7 @@ from nerula import signal as signals
 from nerula.conform import conform
 from nerula.contract import Contract
 from nerula.cores import side_by_side
-from nerula.errors import UsageError
+from nerula.errors import UsageError, refuse
 from nerula.leads import lacking
 from nerula.method import Method
 from nerula.quality import Quality
@@ -161,15 +161,19 @@ class Model:
     def suited(self, recording: Recording, lead: str | None = None) -> Recording:
         """A recording whose one lead goes by the name of the model's, where the model has one.
 
-        That is the lead that was asked for; or the only one; or else the one of that name.
+        That is the lead that was asked for, which has to be there; or the only one; or else the
+        one of that name.
         """
         own = self.contract.leads
         if len(own) > 1:
             return recording
         if lead is None and len(recording.leads) == 1:
             lead = recording.leads[0]
-        if lead is None or lead == own[0] or lead not in recording.leads:
+        if lead is None or lead == own[0]:
             return recording
+        if lead not in recording.leads:
+            held = ", ".join(recording.leads)
+            raise refuse("lead-missing", recording.path, f"it has {held}", lead)
         row = [recording.leads.index(lead)]
         return replace(recording, x=recording.x[row], valid=recording.valid[row], leads=own)
 

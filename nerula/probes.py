@@ -82,7 +82,6 @@ class Fitted:
     margins: Any = None
     """Turns an SVC's margins into probabilities."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    grid: tuple[Mapping[str, Any], ...] = ()
     held: Answers | None = None
     """Answers for rows of the training side that the probe was not fitted on."""
 
@@ -171,7 +170,7 @@ def fit(
         margins = fitted.margins
         fitted = _fitted(probe, question, train, best, seed)
         fitted.margins = margins
-    fitted.chosen, fitted.grid, fitted.held = best, grid, answers
+    fitted.chosen, fitted.held = best, answers
     return fitted
 
 
@@ -257,9 +256,8 @@ def _carved(question: Question, train: Examples, seed: int) -> tuple[Examples, E
         mine = rng.permutation(people[strata == stratum])
         out += mine[: max(1, round(len(mine) / HELD_OUT))].tolist() if len(mine) > 1 else []
     held = np.isin(train.person, out)
-    if question.kind == "classes" and len(np.unique(train.target[~held])) < len(
-        np.unique(train.target)
-    ):
+    lost = question.kind == "classes" and np.setdiff1d(train.target, train.target[~held]).size
+    if lost or not out:
         raise UsageError(
             f"{len(train)} recordings of {len(people)} people are too few to choose by.",
             "Take more labels.",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nerula.method import Method
     from nerula.searching.space import Space
     from nerula.searching.trials import Conclusion, Trial
+    from nerula.searching.worth import Judge
 
 JOURNAL, RESULT, PICTURE, TRIALS = "study.journal", "search.json", "surface.png", "trials"
 FORMAT = "nerula-search-1"
@@ -88,6 +89,7 @@ def search(
     from nerula import methods
     from nerula.options import Options
     from nerula.searching import space as spaces
+    from nerula.searching.worth import Judge
     from nerula.store import Store
 
     kind = methods.find(method)
@@ -101,12 +103,14 @@ def search(
     }  # fmt: skip
     Options(**training, seed=seed)  # refuses what cannot be meant
     ranges = spaces.of(kind, method, over)
+    opened = Store.open(store)
+    judge = Judge(opened)  # a store that nothing can be judged by is refused before any training
     asked = {
-        "method": method, "store": Store.open(store).digest, "over": _described(ranges),
+        "method": method, "store": opened.digest, "over": _described(ranges),
         "epochs": epochs, "batch": batch, "folds": folds, "seed": seed,
     }  # fmt: skip
     console = Console(highlight=False)
-    work = _Work(method, kind, store, out, ranges, training, seed)
+    work = _Work(method, kind, store, out, ranges, training, seed, judge)
     study = _study(out, asked)
     work.begin(study)
     try:
@@ -121,7 +125,7 @@ def search(
     _say(console, work.told(study), conclusion, out)
     if conclusion:
         console.print(work.best(conclusion.best), markup=False, soft_wrap=True)
-    return 0
+    return 0 if conclusion else 1
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class _Work:
     training: Mapping[str, Any]
     """Options of the loop."""
     seed: int
+    judge: "Judge"
 
     def begin(self, study: "optuna.Study") -> None:
         """Queue the defaults in a new study."""
@@ -185,18 +190,13 @@ class _Work:
         from nerula import bundle
         from nerula.pretrain import STOPPED as TOLD
         from nerula.pretrain import pretrain
-        from nerula.searching.worth import Judge
-        from nerula.store import Store
 
-        judge: Judge | None = None
         judged = {
             int(epoch): score for epoch, score in trial.user_attrs.get("earlier", {}).items()
         }
 
         def watch(model: "Method", window: int, epoch: int, bf16: bool) -> None:
-            nonlocal judge
-            judge = judge or Judge(Store.open(self.store), window, bf16=bf16)
-            worth = judge(model)
+            worth = self.judge(model, window, bf16=bf16)
             judged[epoch] = worth.score
             trial.set_user_attr("worth", worth._asdict())
             trial.report(worth.score, epoch)
@@ -232,6 +232,7 @@ class _Work:
                 worth=one.user_attrs.get("worth", {}),
                 seconds=round(one.duration.total_seconds(), 1) if one.duration else 0.0,
                 default=bool(one.user_attrs.get("default")),
+                problem=one.user_attrs.get("problem", ""),
             )
             for one in _ended(study)
         ]
@@ -313,6 +314,9 @@ def _say(
         figures = [f"{trial.worth.get(name, float('nan')):.3f}" for name in ("sex", "age")]
         table.add_row(str(trial.number), f"{trial.score:.3f}", *figures, words + mark)
     console.print(table)
-    for sentence in conclusion.sentences() if conclusion else ["No trial has finished."]:
+    problems = [f"Trial {one.number} failed: {one.problem}" for one in trials if one.problem]
+    concluded = conclusion.sentences() if conclusion else ["No trial has finished."]
+    for sentence in (*problems[-1:], *concluded):
         console.print(sentence, markup=False)
-    console.print(f"{out / RESULT}\n{out / PICTURE}", markup=False, soft_wrap=True)
+    written = [out / RESULT, *([out / PICTURE] if conclusion else [])]
+    console.print("\n".join(map(str, written)), markup=False, soft_wrap=True)

@@ -31,6 +31,8 @@ class Result:
     refused: list["Refusal"] = field(default_factory=list)
     absent: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """Leads that recordings lacked, and how many recordings lacked just these."""
+    doubts: Counter[str] = field(default_factory=Counter)
+    """Warnings, and how many recordings they are about."""
 
     def add(self, embedded: "Embedded") -> None:
         """Add the windows of the recording whose turn it is."""
@@ -45,6 +47,7 @@ class Result:
         self.rows += following.rows
         self.refused += following.refused
         self.absent += following.absent
+        self.doubts += following.doubts
 
     @property
     def columns(self) -> dict[str, list[Any]]:

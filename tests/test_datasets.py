@@ -363,6 +363,15 @@ def test_challenge_2017_as_listed_online_and_its_last_revision(tmp_path: Path) -
     assert next(iter(read_all(open_source(root)).values())).labels == {"N": 1.0}
 
 
+@pytest.mark.parametrize("older", ["-v2", "-v1", "", "-v0", "-original"])
+def test_challenge_2017_with_an_earlier_revision_of_its_labels(older: str, tmp_path: Path) -> None:
+    root = layouts.challenge2017(tmp_path)
+    (root / "REFERENCE-v3.csv").rename(root / f"REFERENCE{older}.csv")
+    source = open_source(root)
+    assert source.kind == "challenge2017"
+    assert read_all(source)["training2017/A00001"].labels == {"A": 1.0}
+
+
 @pytest.mark.parametrize("line", ["A00001,X", "A00001", "B00001,N", "A00002,N"])
 def test_challenge_2017_with_a_bad_table(line: str, tmp_path: Path) -> None:
     table = layouts.challenge2017(tmp_path) / "REFERENCE-v3.csv"

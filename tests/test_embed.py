@@ -147,6 +147,31 @@ def test_no_other_lead_stands_in_for_the_one_that_was_asked_for(
     assert not (tmp_path / "z.npy").exists()
 
 
+def test_a_lead_that_was_asked_for_is_never_replaced_by_another(
+    folder: Path, direct: NDArray[np.float32], tmp_path: Path
+) -> None:
+    ecg = sample.load().x
+    path = tmp_path / "ecg.npz"
+    np.savez(path, x=np.concatenate([ecg[3], ecg[4]]), rate="100", leads=["II", "V1"], unit="mV")
+    for written in ("v1", "Lead V1", "MDC_ECG_LEAD_V1"):
+        embed(str(folder), path, tmp_path / "z.npy", lead=written)
+        assert close(np.load(tmp_path / "z.npy")[0], direct[4])
+    with pytest.raises(NerulaError, match=r"lead V9.*it has II, V1"):
+        embed(str(folder), path, tmp_path / "z.npy", lead="V9")
+    with pytest.raises(UsageError, match="takes one lead, not 2"):
+        embed(str(folder), path, tmp_path / "z.npy", lead="II,V1")
+
+
+def test_names_of_leads_may_hold_spaces(
+    folder: Path, direct: NDArray[np.float32], tmp_path: Path
+) -> None:
+    ecg = sample.load().x
+    np.save(tmp_path / "two.npy", np.concatenate([ecg[3], ecg[4]]))
+    hints = {"source_rate": 100.0, "source_unit": "mV", "source_leads": "Lead II, Lead V1"}
+    embed(str(folder), tmp_path / "two.npy", tmp_path / "z.npy", **hints)  # type: ignore[arg-type]
+    assert close(np.load(tmp_path / "z.npy")[0], direct[3])
+
+
 def test_a_store_of_another_rate_is_converted_and_of_another_band_refused(
     folder: Path, direct: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -174,6 +199,21 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(
         main(["embed", str(folder), str(store), str(tmp_path / "z.pkl")])
     assert ended.value.code == 1
     assert ".npy, .npz, .parquet, .csv" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("millivolts", "doubtful"), [(1.0, False), (20.0, True)])
+def test_what_is_doubtful_is_said(
+    millivolts: float,
+    doubtful: bool,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "ecg.npz"
+    np.savez(path, x=sample.load().x[:2] * millivolts, rate="100", leads="II", unit="mV")
+    embed(str(folder), path, tmp_path / "z.npy")
+    said = f"doubtful: amplitude-absurd 2; nerula check {path} says more"
+    assert (said in capsys.readouterr().out) == doubtful
 
 
 def test_model_and_out_may_be_left_out(

@@ -73,6 +73,15 @@ def test_flat_stretches_are_gaps_too(folder: Path, tmp_path: Path) -> None:
     assert (filled[:390] == ecg[0, :390]).all()
 
 
+def test_what_is_doubtful_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for times, doubtful in ((1, False), (20, True)):
+        np.save(tmp_path / "ecg.npy", sample.load().x[11] * times)
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.npy", **HINTS)  # type: ignore[arg-type]
+        assert ("doubtful: amplitude-absurd; nerula check" in capsys.readouterr().out) == doubtful
+
+
 def test_only_leads_that_the_model_knows_are_filled(folder: Path, tmp_path: Path) -> None:
     ecg = sample.load().x[:2, 0].copy()
     ecg[:, SHORT] = np.nan
@@ -91,6 +100,13 @@ def test_only_leads_that_the_model_knows_are_filled(folder: Path, tmp_path: Path
             str(folder), tmp_path / "ecg.npy", tmp_path / "v.npy",
             **HINTS | {"source_leads": "V1,V2"},  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+def test_names_of_leads_may_hold_spaces(folder: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "ecg.npy", sample.load().x[:2, 0])
+    hints = HINTS | {"source_leads": "Lead II, Lead V1"}
+    impute(str(folder), tmp_path / "ecg.npy", tmp_path / "out.csv", **hints)  # type: ignore[arg-type]
+    assert (tmp_path / "out.csv").read_text().startswith("seconds,II,V1,")
 
 
 def test_one_of_many_is_chosen_by_name(folder: Path, tmp_path: Path) -> None:

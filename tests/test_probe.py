@@ -107,7 +107,7 @@ def test_every_probe_learns_classes(name: str, carved: bool) -> None:
     assert score(answers, "accuracy") > 0.7
     assert score(answers, "auroc") > 0.85
     np.testing.assert_allclose(answers.score.sum(1), 1, atol=1e-6)
-    assert fitted.chosen in fitted.grid
+    assert fitted.chosen in probes.GRIDS[name, "classes"]
     assert fitted.held is not None
 
 
@@ -156,6 +156,14 @@ def test_what_is_held_out_to_choose_shares_no_subject() -> None:
     assert len(rest) + len(held) == len(train)
     assert not set(rest.person) & set(held.person)
     assert 0.15 < len(held) / len(train) < 0.25
+
+
+@pytest.mark.parametrize("kind", ["classes", "values"])
+def test_one_person_is_too_few_to_choose_by(kind: str) -> None:
+    train = examples()
+    alone = replace(train, person=np.zeros(len(train), np.int64))
+    with pytest.raises(UsageError, match="300 recordings of 1 people are too few to choose by"):
+        probes._carved(question(kind), alone, 0)
 
 
 def test_a_class_that_training_lacks_gets_nothing() -> None:
@@ -381,6 +389,15 @@ def test_a_subject_on_both_sides_of_a_task_is_refused(
         next(evaluate(model, replace(task, splits=leaky), store, cache, FAST))
 
 
+def test_one_answer_alone_is_refused_before_anything_is_fitted(
+    model: Model, store: Store, cache: Path
+) -> None:
+    task = find("sex")
+    same = replace(task, target=lambda facts: np.ones(len(facts), np.int64))
+    with pytest.raises(NerulaError, match=r"960 recordings of sex that train .* female"):
+        next(evaluate(model, same, store, cache, FAST))
+
+
 def test_other_data_is_refused(model: Model, store: Store, cache: Path) -> None:
     with pytest.raises(UsageError, match="nerula fetch challenge2017"):
         next(evaluate(model, find("arrhythmia"), store, cache, FAST))
@@ -482,6 +499,14 @@ def test_a_discriminant_looks_where_people_differ_and_pieces_do_not() -> None:
         ours = discriminated(gallery, query, pieces, whose)
     assert (ours.argmax(1) == right).mean() > 0.95
     np.testing.assert_allclose(ours, similarity(a - a.mean(0), b - a.mean(0)), atol=1e-4)
+
+
+def test_a_discriminant_of_what_never_varies_knows_nobody() -> None:
+    same, whose = np.ones((5, 8), np.float32), np.repeat(np.arange(5), 2)
+    assert not discriminated(same, same, same[whose], whose).any()
+    own = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    found = discriminated(own, own, own[whose], whose)
+    assert found.argmax(1).tolist() == [0, 1, 2, 3, 4]
 
 
 # --- the verb, and real data sets ------------------------------------------------------------

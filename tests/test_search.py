@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerula.errors import UsageError
+from nerula.errors import NerulaError, UsageError
 from nerula.methods import find
 from nerula.prepare import Options, make_store
 from nerula.readers import open_source
@@ -134,6 +134,30 @@ def test_what_is_not_trained_cannot_be_searched(store: Path, tmp_path: Path) -> 
         search("majority", store, tmp_path)
 
 
+def test_a_store_that_nothing_can_be_judged_by_is_refused_before_any_training(
+    tmp_path: Path,
+) -> None:
+    make_store(open_source(Path("sample")), tmp_path / "few", Options(leads=("II",), limit=3))
+    with pytest.raises(NerulaError, match="too small a part of it"):
+        search("nerula", tmp_path / "few", tmp_path / "out", trials=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_why_no_trial_has_finished_is_said(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = (*TINY, "fraction=0.2:0.8")
+    asked = {"trials": 1, "epochs": 1, "over": over, "threads": 1}
+    assert search("nerula", store, tmp_path, batch=5000, **asked) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Trial 0 failed:" in said
+    assert "in batches of 5000" in said
+    assert "No trial has finished." in said
+    assert PICTURE not in said
+    (failed,) = json.loads((tmp_path / RESULT).read_text())["trials"]
+    assert "in batches of 5000" in failed["problem"]
+
+
 def test_fold_10_is_never_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Store.open(store)
     test_rows = set(np.flatnonzero(data.column("fold") == "10").tolist())
@@ -141,7 +165,7 @@ def test_fold_10_is_never_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     read: list[int] = []
     plain = Store.read
     monkeypatch.setattr(Store, "read", lambda self, row: (read.append(row), plain(self, row))[1])
-    worth = Judge(data, 1024)(find("random_convolutions")(kernels=50))
+    worth = Judge(data)(find("random_convolutions")(kernels=50), 1024)
     assert read
     assert not test_rows & set(read)
     assert 0.4 < worth.sex < 0.9

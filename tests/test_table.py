@@ -56,6 +56,7 @@ def plain(header: str = "time_s,II (mV),aVR (mV),V5 (mV)", **more: Any) -> str:
         "Time (s),II_mV,MDC_ECG_LEAD_AVR (mV),Lead V5 [mV]",
         "seconds,lead ii (mV),aVR_mV,V5 mV",
         '"t","II (mV)","aVR (mV)","V5 (mV)"',
+        "time_s,DII (mV),aVR (mV),V5(C5) [mV]",
     ],
 )
 def test_titles_in_every_dress(path: Path, header: str) -> None:
@@ -241,6 +242,17 @@ def test_a_missing_unit_is_taken_for_mv_with_a_warning(path: Path) -> None:
     assert np.abs(recording.x - X).max() < 1e-5
 
 
+@pytest.mark.parametrize("per_mv", [1000.5, 0.001])
+def test_a_missing_unit_is_not_taken_for_mv_where_that_cannot_be(
+    path: Path, per_mv: float
+) -> None:
+    text = files.csv("time_s,II,aVR,V5", TIME, *(X * per_mv), form="%.9g")
+    with pytest.raises(DefectError, match="if they were mV; give --source-unit") as caught:
+        read(text, path)
+    assert caught.value.finding.code == "unit-unknown"
+    assert read(text, path, unit="uV" if per_mv > 1 else "V").leads == LEADS
+
+
 def test_subject_age_and_sex_may_be_said(path: Path) -> None:
     recording = read("# subject: 17\n# age: 91\n# sex: F\n" + plain(), path)
     assert (recording.age, recording.sex) == (90, "female")
@@ -390,6 +402,15 @@ def test_a_table_that_says_nothing_sure_is_refused(path: Path, text: str, code: 
     assert (
         refusal(text, path, **({} if "rate" in code or "time" in text else {"rate": 250})) == code
     )
+
+
+def test_samples_that_are_counted_do_not_pass_for_seconds(path: Path) -> None:
+    text = files.csv("time,II (mV),aVR (mV),V5 (mV)", np.arange(X.shape[1]), *X)
+    with pytest.raises(DefectError, match="1 Hz if the times are seconds") as caught:
+        read(text, path)
+    assert caught.value.finding.code == "rate-missing"
+    recording = read(text.replace("time,", "time_ms,"), path)
+    assert recording.rate == 1000
 
 
 def test_a_missing_rate_names_the_option(path: Path) -> None:

@@ -212,6 +212,15 @@ def test_age_and_sex_that_are_not_known_do_not_count(bundled: Facts) -> None:
         assert sum(map(len, split.all)) == known.sum()
 
 
+def test_recordings_without_a_report_do_not_count(bundled: Facts) -> None:
+    labels = bundled.labels.copy()
+    labels[::7] = [[] for _ in labels[::7]]
+    facts = replace(bundled, labels=labels)
+    for name in ("infarction", "infarction-norm", "statements"):
+        _, (split,) = drawn(name, facts)
+        assert not np.isin(np.arange(0, len(facts), 7), np.concatenate(split.all)).any()
+
+
 def test_names_that_are_not_known_get_a_hint() -> None:
     with pytest.raises(UsageError, match="Did you mean arrhythmia"):
         find("arhythmia")
@@ -252,6 +261,44 @@ def test_a_signal_on_two_sides_is_refused_or_dropped(bundled: Facts) -> None:
     _, (drawn_again,) = drawn("sex", facts)
     assert drawn_again.dropped.tolist() == [twin]
     assert guards.sides_apart(facts, drawn_again)["shared_signals"] == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [("train", "that train have"), ("choose", "that choose have"), ("test", "that are tested")],
+)
+def test_a_side_with_one_answer_is_refused(bundled: Facts, side: str, said: str) -> None:
+    task = find("sex")
+    target, (split,) = drawn("sex", bundled)
+    guards.answerable(task, bundled, target, split)
+    target[getattr(split, side)] = 1
+    with pytest.raises(NerulaError, match=f"{said}.*female: nothing can be told apart"):
+        guards.answerable(task, bundled, target, split)
+
+
+@pytest.mark.parametrize("name", ["age", "statements"])
+def test_values_and_labels_that_never_differ_are_refused(bundled: Facts, name: str) -> None:
+    target, (split,) = drawn(name, bundled)
+    guards.answerable(find(name), bundled, target, split)
+    target[split.test] = 1
+    with pytest.raises(NerulaError, match="that are tested have one answer at most:"):
+        guards.answerable(find(name), bundled, target, split)
+
+
+def test_a_side_that_holds_nothing_is_refused_unless_it_would_choose(bundled: Facts) -> None:
+    target, (split,) = drawn("sex", bundled)
+    nothing = np.empty(0, np.int64)
+    guards.answerable(find("sex"), bundled, target, replace(split, choose=nothing))
+    with pytest.raises(NerulaError, match="0 recordings of sex that train"):
+        guards.answerable(find("sex"), bundled, target, replace(split, train=nothing))
+
+
+def test_one_person_says_nothing_of_others(bundled: Facts) -> None:
+    target, (split,) = drawn("sex", bundled)
+    subject = bundled.subject.copy()
+    subject[split.test] = "the only one"
+    with pytest.raises(NerulaError, match=r"120 recordings of sex .* of one person"):
+        guards.answerable(find("sex"), replace(bundled, subject=subject), target, split)
 
 
 def test_another_data_set_has_nothing_to_split(bundled: Facts) -> None:

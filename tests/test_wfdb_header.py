@@ -207,9 +207,19 @@ def test_signals_that_are_no_ecg_are_left_out(write: Write) -> None:
     assert not loud(recording)
 
 
+def test_leads_in_counts_want_a_gain_rather_than_another_name(write: Write) -> None:
+    path = write()
+    path.write_text(path.read_text().replace("/mV", "/adu"))
+    assert code_of(path) == "unit-unknown"
+    path.write_text(path.read_text().replace(" I\n", " RESP\n").replace(" II\n", " PLETH\n"))
+    assert code_of(path) == "ecg-missing"
+
+
 def test_leads_by_name(write: Write) -> None:
     assert wfdb.read(write(("aVR", "V6"), ("AVR", "v6"))).leads == ("aVR", "V6")
     assert wfdb.read(write(names=("ECG", "ECG"))).leads == ("ECG 1", "ECG 2")
+    assert wfdb.read(write(names=("DII", "V1(C1)"))).leads == ("II", "V1")
+    assert loud(wfdb.read(write(names=("I", "V1(C2)")))) == {"lead-unknown"}
     assert loud(wfdb.read(write(names=("I", "W7")))) == {"lead-unknown"}
     assert code_of(write(names=("II", "II"))) == "lead-duplicate"
 

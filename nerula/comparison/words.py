@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-NERULA = "nerula"
-
 
 def about(document: dict[str, Any]) -> list[str]:
     """The sentences under a table."""

@@ -21,7 +21,9 @@ from nerula.readers.source import Entry
 from nerula.recording import Recording
 
 KINDS = ("challenge2017",)
-_REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")
+_REFERENCES = tuple(
+    f"REFERENCE{revision}.csv" for revision in ("-v3", "-v2", "-v1", "", "-v0", "-original")
+)
 _PARTS = ("training2017", "training")
 _COPIES = ("validation", "sample2017")
 """300 recordings of the training set once more."""

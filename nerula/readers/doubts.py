@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.defects import Finding
+from nerula.errors import refuse
 from nerula.recording import Recording
 
 _AMPLITUDES = (0.08, 6.0)
@@ -28,12 +29,17 @@ _HIGHEST = 1e5
 def doubted(recording: Recording) -> Recording:
     """Add what is odd about amplitudes and pace, if there is a second that is wholly valid.
 
-    For formats without a checksum.
+    For formats without a checksum. Refuse a unit that was assumed, if it gives no heart's size.
     """
     x = recording.x[:, recording.valid.all(axis=0)]
     if x.shape[1] < recording.rate:
         return recording
     odd = of_signals(np.clip(x, -_HIGHEST, _HIGHEST), recording.rate)
+    if any(finding.code == "unit-missing" for finding in recording.findings):
+        for finding in odd:
+            if finding.code == "amplitude-absurd":
+                detail = f"{finding.detail} if they were mV; give --source-unit"
+                raise refuse("unit-unknown", recording.path, detail)
     findings = (replace(finding, path=recording.path) for finding in odd)
     return replace(recording, findings=(*recording.findings, *findings))
 

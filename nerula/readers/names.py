@@ -44,14 +44,16 @@ _OTHERS = (
     "Z",
 )
 _BIPOLAR = {"LARA": "I", "LLRA": "II", "LLLA": "III"}  # written as electrode minus electrode
+_ROMANCE = {"DI": "I", "DII": "II", "DIII": "III"}  # derivation, dérivation, derivación
 _FRANK = {"VX": "X", "VY": "Y", "VZ": "Z"}
-_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)} | _BIPOLAR | _FRANK
+_CANONICAL = {name.upper(): name for name in (*STANDARD, *_OTHERS)} | _BIPOLAR | _ROMANCE | _FRANK
 _UNSPECIFIED = re.compile(r"(?:ECG|EKG)[ _-]?(\d{0,2})")  # an ECG lead, but not said which
 _FILTERED = " FILTERED"  # beside the raw signal of the same lead: ECG-ID
 _DECORATION = re.compile(
     r"^(MDC_ECG_LEAD_|MDC_ECG_ELEC_POTL_|LEAD[ _]?|ECG[ _]?|EKG[ _]?)"
     r"|([ _]?(LEAD|ECG)|[ _]?\(EINTHOVEN\))$"
 )
+_TWICE = re.compile(r"V([1-6])[ _]?\(C\1\)")  # by both of its names: V1(C1)
 _HYPHEN = re.compile(r"(?<=\w)-(?=\w)")  # but "-aVR" is another lead: aVR upside down
 
 _MICROVOLTS = ("uV", "µV", "μV", "microvolt", "microvolts", "uv", "UV")
@@ -65,7 +67,7 @@ MILLIVOLTS_PER: dict[str, float] = {
 
 def canonical_lead(name: str) -> str | None:
     """Return our name of a lead ("AVR", "lead avr", "MDC_ECG_LEAD_AVR" -> "aVR"), or None."""
-    upper = _HYPHEN.sub("", name.strip().upper())
+    upper = _TWICE.sub(r"V\1", _HYPHEN.sub("", name.strip().upper()))
     if unspecified := _UNSPECIFIED.fullmatch(upper):
         return f"ECG {unspecified[1]}".strip()
     if upper.endswith(_FILTERED):

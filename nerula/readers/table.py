@@ -30,6 +30,8 @@ _MOST_GAPS = 16
 """Gaps may be this many times longer than what was measured, and no more."""
 _LATEST = 1e12
 """Seconds; Unix times are below by far."""
+_SLOWEST = 20.0
+"""Hz; no ECG is slower, but counted samples are, and milliseconds, if they pass for seconds."""
 
 _BRACKETS = re.compile(r"(.*?)\s*[\[(]\s*([^\[\]()]{1,16}?)\s*[\])]")
 _SUFFIX = re.compile(r"(.+?)[\s_]+([^\W\d_]{1,12})")
@@ -222,6 +224,9 @@ def _timed(
     said = said_rate(table, path)
     if clock is not None and clock.kind == "time":
         rate, places = _regular(read * seconds_per(clock.unit, read[0], path), path)
+        if not clock.unit and 1 <= rate < _SLOWEST:
+            detail = f"{rate:g} Hz if the times are seconds; say what they are, as in time_ms"
+            raise refuse("rate-missing", path, detail)
         findings = list(check_rate(rate, path))
         if said is not None and abs(said / rate - 1) > 0.01:
             detail = f"the times say {rate:g} Hz, a comment says {said:g} Hz"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nerula.defects import Finding
 from nerula.errors import refuse
-from nerula.readers.names import CHEST, LIMB, STANDARD, millivolts_per, name_leads
+from nerula.readers.names import CHEST, LIMB, STANDARD, canonical_lead, millivolts_per, name_leads
 from nerula.readers.wfdb_header import Described, Encoding
 from nerula.readers.wfdb_signal import BITS
 
@@ -28,9 +28,11 @@ _COARSE = 12
 """Bits of analogue recorders, whose gains were calibrated by hand and may be any number."""
 _FILLED = 0.25
 """Of the format's range: a writer that chose the gain by itself uses at least that much."""
-_NOT_ECG_UNITS = frozenset(
+_COUNTS = frozenset(("NU", "nu", "adu"))
+"""Units of signals that nobody calibrated, ECG or not."""
+_NOT_ECG_UNITS = _COUNTS | frozenset(
     (
-        "mmHg", "cmH2O", "kPa", "Pa", "NU", "nu", "adu", "bpm", "BPM", "/min", "pm", "%",
+        "mmHg", "cmH2O", "kPa", "Pa", "bpm", "BPM", "/min", "pm", "%",
         "degrees", "deg", "degC", "C", "F", "°", "°C", "L", "l", "L/min", "l/min", "mL", "ml",
         "mL/s", "Ohm", "ohm", "Ohms", "kOhm", "uS", "mg", "g", "m/s2", "m/s^2", "Hz", "s", "ms",
     )
@@ -71,6 +73,10 @@ def layout(described: Described) -> Layout:
     encodings = described.encodings
     kept = [number for number, encoding in enumerate(encodings) if _is_ecg(encoding)]
     if not kept:
+        for encoding in encodings:
+            if encoding.unit in _COUNTS and canonical_lead(encoding.description):
+                detail = f"{encoding.unit!r}; write steps per mV into the header"
+                raise refuse("unit-unknown", detail=detail, lead=encoding.description)
         raise refuse("ecg-missing")
     ecg = [encodings[number] for number in kept]
     leads, findings = name_leads([encoding.description for encoding in ecg], None)

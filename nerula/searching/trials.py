@@ -31,6 +31,8 @@ class Trial:
     seconds: float
     default: bool
     """Whether these are the method's own defaults, with one seed or another."""
+    problem: str = ""
+    """Why it failed."""
 
     @property
     def score(self) -> float:

@@ -47,16 +47,16 @@ class _Question(NamedTuple):
 class Judge:
     """Fits ridge probes on embeddings of folds 1-8, and asks them about fold 9."""
 
-    def __init__(self, store: "Store", window: int, *, bf16: bool = False) -> None:
-        self._store, self._window, self._bf16 = store, window, bf16
+    def __init__(self, store: "Store") -> None:
+        self._store = store
         self._sex, self._age = (_question(store, name) for name in ("sex", "age"))
         self._rows = np.unique(np.concatenate([*self._sex[:2], *self._age[:2]]))
 
-    def __call__(self, method: "Method") -> Worth:
+    def __call__(self, method: "Method", window: int, *, bf16: bool = False) -> Worth:
         """The worth of a method as it is now; it is in training mode again afterwards."""
         from sklearn.metrics import r2_score, roc_auc_score
 
-        model = Model(method, self._store.contract, self._window, bf16=self._bf16)
+        model = Model(method, self._store.contract, window, bf16=bf16)
         try:
             z = np.stack([one.mean() for one in model.embed_prepared(self._prepared())])
         finally:
@@ -90,6 +90,7 @@ def _question(store: "Store", name: str) -> _Question:
     target = task.target(facts)
     [split] = task.splits(facts, task.counts(facts, target))
     guards.sides_apart(facts, split)
+    guards.answerable(task, facts, target, split)
     if not len(split.choose) or not len(split.train):
         raise UsageError(
             f"{store.path} has no folds 1-8 to fit on, or no fold 9 to choose by.",

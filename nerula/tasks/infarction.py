@@ -18,7 +18,7 @@ INFARCTION = frozenset({
 
 
 def _against_rest(facts: Facts) -> NDArray[np.int64]:
-    return facts.any_of(INFARCTION).astype(np.int64)
+    return np.where(facts.labelled, facts.any_of(INFARCTION), -1)
 
 
 def _against_normal(facts: Facts) -> NDArray[np.int64]:

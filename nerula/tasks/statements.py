@@ -22,8 +22,10 @@ FORM = (
 
 
 def _target(facts: Facts) -> NDArray[np.int64]:
-    rows = [[statement in held for statement in (*RHYTHM, *FORM)] for held in facts.labels]
-    return np.array(rows, np.int64)
+    found = [[statement in held for statement in (*RHYTHM, *FORM)] for held in facts.labels]
+    target = np.array(found, np.int64)
+    target[~facts.labelled] = -1
+    return target
 
 
 TASKS = (

@@ -65,6 +65,11 @@ class Facts:
         """The last part of each name: a record's own number, wherever its folder lies."""
         return np.array([name.rpartition("/")[2] for name in self.name], object)
 
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Which recordings have a label at all: without a report nothing is known to be absent."""
+        return np.array([len(held) > 0 for held in self.labels], bool)
+
     def any_of(self, statements: frozenset[str] | set[str]) -> NDArray[np.bool_]:
         """Which recordings have one of these labels."""
         return np.array([not statements.isdisjoint(held) for held in self.labels], bool)
@@ -106,7 +111,7 @@ class Task:
     protocol: str
     """The protocol in a sentence or two."""
     target: Callable[[Facts], NDArray[Any]]
-    """Class numbers (-1: does not count), values (NaN: does not count), or a row of 0 and 1."""
+    """Class numbers, or rows of 0 and 1 (-1: does not count), or values (NaN: does not count)."""
     splits: Callable[[Facts, NDArray[np.bool_]], list[Split]]
     """The splits of the recordings that count."""
     fetch: str
@@ -139,7 +144,7 @@ class Task:
             case "values":
                 answered = np.isfinite(target)
             case "labels":
-                answered = np.ones(len(target), bool)
+                answered = (target >= 0).all(axis=1)
             case _:
                 answered = target >= 0
         return np.asarray(answered & (facts.valid > 0) & (facts.length > 0), bool)
