@@ -79,8 +79,11 @@ def load(
     folder = found(name)
     config = Config.read(folder)
     kind, arguments = _kind(folder, config, method)
-    with torch.device("meta"):  # shapes only: no config can ask for terabytes
-        expected = _build(kind, arguments).state_dict()
+    try:
+        with torch.device("meta"):  # shapes only: no config can ask for terabytes
+            expected = _build(kind, arguments).state_dict()
+    except UsageError as error:
+        raise NerulaError(f"{folder / CONFIG}: {error.message}", error.remedy) from None
     tensors, _ = read_tensors(folder / TENSORS, config.each)
     _compare(folder / TENSORS, expected, tensors)
     if digest(tensors) != config.tensors:

@@ -153,7 +153,7 @@ def test_two_data_sets_in_the_same_place_are_not_guessed_at(tmp_path: Path) -> N
 def test_an_unknown_kind_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean ptbxl"):
         open_source(tmp_path, "ptb-xl")
-    with pytest.raises(UsageError, match="Known are ptbxl"):
+    with pytest.raises(UsageError, match="Choose from ptbxl"):
         open_source(tmp_path, "zebra")
 
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import nerula
-from nerula import bundle, sample, signal
+from nerula import brought, bundle, sample, signal
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
 from nerula.methods import find
@@ -318,7 +318,8 @@ def test_a_run_and_a_bundled_name_are_found_too(
     (tmp_path / "run" / "model").symlink_to(folder)
     assert nerula.load(tmp_path / "run").window == 1024
     (tmp_path / "nerula-tiny").symlink_to(folder)
-    monkeypatch.setattr(bundle, "WEIGHTS", tmp_path)
+    for module in (bundle, brought):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
     assert nerula.load("nerula-tiny").window == 1024
     with pytest.raises(NerulaError, match=r"huge is no model.*nerula-tiny"):
         nerula.load("huge")

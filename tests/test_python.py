@@ -84,7 +84,7 @@ def test_public_names_are_there_without_an_import_of_their_own() -> None:
         (np.ones(900, complex), {}, "they are complex"),
         (np.ones(900), {"rate": 0}, "rate=0 is no sampling rate. Give samples per second"),
         (np.ones(900), {"rate": "300"}, "rate='300' is no sampling rate"),
-        (np.ones(900), {"unit": None}, "unit is not a voltage .None."),
+        (np.ones(900), {"unit": None}, "unit is not a voltage, or not known .None."),
         (np.ones(900), {"lead": None}, "no lead None"),
         (np.ones(900), {"lead": ["I"]}, "no lead .'I'"),
         (np.ones((2, 900)), {"leads": ["I", "i"]}, "Two leads have the name I"),
