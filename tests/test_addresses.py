@@ -403,6 +403,8 @@ def test_a_store_is_made_at_an_address_and_brought_back_once(
         prepare(folder, address, jobs=1, leads="II")
     first = transfer.needed_store(address)
     assert f"{address} was brought: {first}" in capsys.readouterr().err
+    quarantined = [(one / "quarantine.csv").read_text() for one in (first, tmp_path / "near")]
+    assert quarantined[0] == quarantined[1]
     assert content(first) == content(tmp_path / "near")
     assert transfer.needed_store(address) == first
     assert f"{address} is in the cache already: {first}" in capsys.readouterr().err
