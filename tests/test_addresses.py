@@ -25,7 +25,7 @@ from nerula.merge import merge
 from nerula.prepare import prepare
 from nerula.pretrain import pretrain
 from nerula.probe import opened
-from nerula.readers import mirror, open_source
+from nerula.readers import files, mirror, open_source
 from nerula.store import INDEX
 from nerula.tasks import find
 from tests import layouts
@@ -385,6 +385,19 @@ def test_credentials_reach_no_terminal_and_no_file(
         assert secret not in said.out + said.err
         assert secret.encode() not in written
     assert bool(written) == (cuts == 0)
+
+
+def test_a_source_may_go_while_the_file_of_another_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[str] = []
+
+    def bring(name: str) -> None:
+        files.ARRIVALS.pop("/other/")  # as when nobody holds that source any more
+        came.append(name)
+
+    monkeypatch.setitem(files.ARRIVALS, "/ours/", bring)
+    monkeypatch.setitem(files.ARRIVALS, "/other/", came.append)
+    files.arrive("/ours/a.dat")
+    assert came == ["a.dat"]
 
 
 # --- stores --------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ ARRIVALS: dict[str, Callable[[str], object]] = {}
 
 def arrive(path: str | Path) -> None:
     """Have a file here that is about to be opened; almost all are here anyway."""
-    for folder, bring in ARRIVALS.items():
+    for folder, bring in ARRIVALS.copy().items():  # others may come and go while a file comes
         if (name := os.fspath(path)).startswith(folder):
             bring(name.removeprefix(folder))
 
