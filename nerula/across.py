@@ -120,11 +120,8 @@ def _rebuilt(
 
 def _decoded(model: "Model", store: Store, rows: Rows, place: int) -> Iterator[Array]:
     """What the decoders make of one lead."""
-    lengths = [int(length) for length in store.lengths[rows]]
-    pairs = (_only(x, valid, place) for x, valid in _read(model, store, rows))
-    windows = model.per_window(model.method.decode, pairs)
-    for one, length in zip(windows, lengths, strict=True):
-        yield np.concatenate(list(one.z), axis=-1)[:, :length]
+    for x, valid in _read(model, store, rows):
+        yield model.decode_prepared(*_only(x, valid, place))
 
 
 def _simply(

@@ -204,6 +204,10 @@ class Model:
             ends = np.cumsum([len(windows) for windows, _ in parts])[:-1]
             yield from map(Embedded, np.split(z, ends), np.split(weight, ends), absent)
 
+    def decode_prepared(self, x: Array, valid: NDArray[np.bool_]) -> Array:
+        """Rebuild all leads of a signal (leads, time) under the contract, measured or not."""
+        return self._overlapping(x, valid, whole=True)
+
     def impute(
         self,
         signal: ArrayLike,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nerula import sample
 from nerula.contract import Contract
 from nerula.encoders.masked_autoencoder import Blocks, Linears, Norms
+from nerula.encoders.patches import cut
 from nerula.errors import UsageError
 from nerula.loss import aligned, told_apart
 from nerula.method import Batch
@@ -26,7 +27,7 @@ from nerula.recording import Recording
 from nerula.writer import StoreWriter
 
 SMALL: dict[str, Any] = {
-    "targets": "patches", "crossed": 0.0, "segments": 1,
+    "targets": "patches", "crossed": 0.0, "segments": 1, "fraction": 0.75,
     "width": 16, "depth": 2, "heads": 2, "decoder_width": 16, "decoder_depth": 1,
     "decoder_heads": 2, "leads": 4,
 }  # fmt: skip
@@ -124,10 +125,20 @@ def test_the_curricula(progress: float, crossed: float) -> None:
         assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def compared(tokens: Tensor, known: Tensor, standardised: bool) -> Tensor:
+    """Tokens (L, B, S, D) with their CLS as the alignment is to see it."""
+    z = tokens.detach().clone()
+    for lead in range(len(z)) if standardised else ():
+        cls = z[lead, known[lead, :, 0], 0]
+        z[lead, :, 0] = (z[lead, :, 0] - cls.mean(0)) / (cls.var(0, correction=0) + 1e-5).sqrt()
+    return z
+
+
+@pytest.mark.parametrize("standardised", [False, True])
 @pytest.mark.parametrize("contrast", ["triplet", "batch"])
-def test_the_parts_step_by_step(contrast: str) -> None:
+def test_the_parts_step_by_step(contrast: str, standardised: bool) -> None:
     """What is kept, what is compared, what is asked for: from the networks' inputs and outputs."""
-    method = small(contrast=contrast)
+    method = small(contrast=contrast, standardised=standardised)
     seen: dict[str, Any] = {}
     method.encoders.register_forward_hook(lambda _, given_, out: seen.update(e=(given_, out)))
     method.decoders.register_forward_hook(lambda _, given_, out: seen.update(d=(given_, out)))
@@ -159,7 +170,8 @@ def test_the_parts_step_by_step(contrast: str) -> None:
     assert parts["recon"].item() == pytest.approx(np.mean(errors) + np.mean(levels), rel=1e-4)
     whole = valid.any(-1).T[..., None]
     known = np.concatenate([whole, there.numpy()], axis=2)
-    z, known = tokens.detach(), torch.tensor(known)
+    known = torch.tensor(known)
+    z = compared(tokens, known, standardised)
     expected = aligned(z, known, z, known, 0.5).mean()
     if contrast == "batch":
         strangers = {"subject": torch.arange(ROWS), "temperature": 0.1}
@@ -167,22 +179,24 @@ def test_the_parts_step_by_step(contrast: str) -> None:
     assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("standardised", [False, True])
 @pytest.mark.parametrize("contrast", ["triplet", "batch"])
-def test_of_two_segments_cls_meets_the_other_ones(contrast: str) -> None:
-    method = small(contrast=contrast, segments=2)
+def test_of_two_segments_cls_meets_the_other_ones(contrast: str, standardised: bool) -> None:
+    method = small(contrast=contrast, segments=2, standardised=standardised)
     x, valid = signals(rows=2 * ROWS)
     cut = (one.unflatten(0, (2, ROWS)).transpose(0, 1) for one in (x, valid))
     subject = torch.arange(ROWS)
     seen: dict[str, Any] = {}
     method.encoders.register_forward_hook(lambda _, given_, out: seen.update(e=(given_, out)))
     parts = method(Batch(*cut, subject, torch.Generator().manual_seed(1)), 0.5)
-    (_, there, *_), z = seen["e"]
+    (_, there, *_), tokens = seen["e"]
     whole = valid.any(-1).T[..., None]
     known = torch.cat([whole, there], dim=2)
-    met, met_known = z.detach().clone(), known.clone()
+    z = compared(tokens, known, standardised)
+    met, met_known = z.clone(), known.clone()
     for row in range(2 * ROWS):
         other = (row + ROWS) % (2 * ROWS)  # the same recording's other half
-        met[:, row, 0], met_known[:, row, 0] = z[:, other, 0].detach(), known[:, other, 0]
+        met[:, row, 0], met_known[:, row, 0] = z[:, other, 0], known[:, other, 0]
     if contrast == "triplet":
         expected = aligned(z, known, met, met_known, 0.5).mean()
     else:
@@ -194,7 +208,7 @@ def test_of_two_segments_cls_meets_the_other_ones(contrast: str) -> None:
 def test_recordings_of_a_batch_share_a_mask_or_have_their_own() -> None:
     for masks, count in (("batch", 1), ("recording", ROWS)):
         method = small(masks=masks)
-        noise = method._noise(batch(), method._cut(method._scaled(*signals())))
+        noise = method._noise(batch(), cut(method._scaled(*signals()), PATCH))
         assert len({tuple(row) for row in noise[:, 1:].tolist()}) == count
         assert len(set(noise[:, 0].tolist())) == ROWS  # which lead is decoded crosswise
 
@@ -291,6 +305,25 @@ def test_a_lead_alone_has_its_own_encoders_embedding_and_several_their_mean() ->
         )
 
 
+def test_embeddings_are_standardised_by_what_training_saw() -> None:
+    """After some steps on one batch, without a mask: mean 0 and deviation 1, lead by lead."""
+    method = small(fraction=0.01)  # of 16 patches none
+    for step in range(200):
+        method(batch(step), 0.5)
+    x, valid = signals()
+    method.eval()
+    z = []
+    for lead in (0, 1, 3):  # the others were not measured everywhere
+        only = torch.zeros_like(valid)
+        only[:, lead] = valid[:, lead]
+        with torch.no_grad():
+            whole, there, leads = method._whole(next(method._pieces(method._scaled(x, only))))
+            z.append(method.standards(whole[:, :, 0], there.any(-1), leads)[0])
+    z = torch.stack(z)
+    assert z.mean(1).abs().max() < 1e-3
+    assert torch.allclose(z.std(1, correction=0), torch.ones(3, 16), atol=1e-2)
+
+
 def test_decoding_takes_what_other_leads_say() -> None:
     method = small().eval()
     x, valid = signals(rows=2)
@@ -305,6 +338,21 @@ def test_decoding_takes_what_other_leads_say() -> None:
         changed[:, 0] = x[:, 0].flip(-1)
         assert not torch.allclose(first[:, 3], method.decode(changed, valid)[:, 3])
         assert torch.equal(method.reconstruct(x, valid)[:, :3], x[:, :3])
+
+
+def test_decoding_is_the_mean_over_four_ways_to_cut_into_patches() -> None:
+    method = small(targets="signal").eval()
+    x, valid = signals(rows=2, time=310)
+    rebuilt: list[Tensor] = []
+    method.decoders.register_forward_hook(lambda _, given_, out: rebuilt.append(out))
+    with torch.no_grad():
+        found = method.decode(x, valid)
+    ok = valid.float()
+    mean = (x * ok).sum(-1, keepdim=True) / ok.sum(-1, keepdim=True).clamp(min=1)
+    signal = [one.transpose(0, 1).flatten(2) for one in rebuilt]
+    shifts = [0, 5, 10, 15]  # samples of the first patch that lie before the signal
+    each = [one[..., shift : shift + 310] for one, shift in zip(signal, shifts, strict=True)]
+    assert torch.allclose(found, mean + 0.2 * torch.stack(each).mean(0), atol=1e-6)
 
 
 @pytest.mark.slow

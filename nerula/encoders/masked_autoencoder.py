@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from nerula.encoders.attention import NEVER
 from nerula.encoders.transformer import attend, sinusoids
+from nerula.precision import in_full
 
 Leads = slice | Tensor
 """Which leads: a slice, or their numbers."""
@@ -18,6 +19,9 @@ EVERY = slice(None)
 QUIET = 0.1
 """A block adds little at first: what is learned first is each patch by itself, and it is learned
 in a tenth of the steps."""
+LEAST_VARIANCE = 1e-5
+MOMENTUM = 0.05
+"""Share of a batch in the mean and variance that are kept."""
 
 
 class Linears(nn.Module):
@@ -50,6 +54,38 @@ class Norms(nn.Module):
     def forward(self, x: Tensor, chosen: Leads = EVERY) -> Tensor:
         """Apply each lead's own."""
         return F.layer_norm(x, x.shape[-1:]) * self.weight[chosen] + self.bias[chosen]
+
+
+class Standards(nn.Module):
+    """Each lead's vectors (leads, B, width) with mean 0 and deviation 1 in every dimension.
+
+    In training mean and variance are those of the batch, as in a batch normalisation; afterwards
+    those that training has come to.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, leads: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(leads, 1, width))
+        self.register_buffer("variance", torch.ones(leads, 1, width))
+
+    def forward(self, x: Tensor, there: Tensor, chosen: Leads = EVERY) -> Tensor:
+        """Standardise each lead by itself; rows that are not `there` (leads, B) do not count."""
+        x = in_full(x)
+        if self.training:
+            mean, variance = _moments(x, there)
+        else:
+            mean, variance = self.mean[chosen], self.variance[chosen]
+        return (x - mean) * (variance + LEAST_VARIANCE).rsqrt()
+
+    @torch.no_grad()
+    def remember(self, x: Tensor, there: Tensor) -> None:
+        """Move what is kept towards the mean and variance of all leads of a batch."""
+        some = there.any(1)[:, None, None]
+        for kept, now in zip((self.mean, self.variance), _moments(in_full(x), there), strict=True):
+            kept.lerp_(torch.where(some, now, kept), MOMENTUM)
 
 
 class Blocks(nn.Module):
@@ -136,6 +172,13 @@ class Decoders(nn.Module):
             h = block(h, None, chosen)
         result: Tensor = self.out(self.norm(h[:, :, 1:], chosen), chosen)
         return result
+
+
+def _moments(x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (leads, 1, width) of the rows of (leads, B, width) that are `there`."""
+    weight = there.unsqueeze(-1) / there.sum(1).clamp(min=1)[:, None, None]
+    mean = (x * weight).sum(1, keepdim=True)
+    return mean, ((x - mean).square() * weight).sum(1, keepdim=True)
 
 
 def _hidden(there: Tensor) -> Tensor | None:

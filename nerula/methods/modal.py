@@ -5,14 +5,21 @@ https://arxiv.org/abs/2405.02359
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from nerula.bounds import COUNT, Count, Number, Part, Positive, Weight, divides, one_of
-from nerula.encoders.masked_autoencoder import EVERY, Decoders, Encoders, Leads
+from nerula.encoders.masked_autoencoder import (
+    EVERY,
+    Decoders,
+    Encoders,
+    Leads,
+    Standards,
+)
+from nerula.encoders.patches import Patches, cut, kept
 from nerula.encoders.scale import SCALINGS, Scaled, scale
 from nerula.errors import UsageError
 from nerula.loss import aligned, effective_rank, over_leads, spread, told_apart
@@ -23,30 +30,21 @@ from nerula.together import gathered
 
 LONGEST = 256
 """Patches that meet in one attention; a longer signal is taken in pieces."""
+GRIDS = 4
+"""Ways to cut a signal into patches, evenly shifted, that are decoded and averaged: what a
+decoder does at the edges of patches evens out."""
 SMALLEST = 1e-3
 """Least variance by which a patch is divided, in units of the encoder's input squared."""
-
-
-class Patches(NamedTuple):
-    """A batch cut into patches, lead by lead: (L, B, N, samples)."""
-
-    values: Tensor
-    """Zero where nothing was measured."""
-    seen: Tensor
-
-    @property
-    def there(self) -> Tensor:
-        """Patches (L, B, N) with anything in them."""
-        return self.seen.any(-1)
 
 
 class Modal(Method):
     """Twelve masked autoencoders whose tokens mean the same, whatever the lead.
 
-    Each lead has an encoder and a decoder of its own. A quarter of the patches, the same times in
-    all leads of a recording, goes through the encoders. With z a lead's own token, s the tokens of
-    all leads at its time (constants: no gradient crosses leads) and s' those of the recording
-    before it in the batch, s* those of all other subjects, and i the progress from 0 to 1::
+    Each lead has an encoder and a decoder of its own. Half of the patches, the same times in all
+    leads of a recording, go through the encoders (as published a quarter). With z a lead's own
+    token, s the tokens of all leads at its time (constants: no gradient crosses leads) and s'
+    those of the recording before it in the batch, s* those of all other subjects, and i the
+    progress from 0 to 1::
 
         L_align = mean of relu(margin + cos(z, s') - cos(z, s))        (`contrast="triplet"`)
         L_align = -mean of log( e / (e + sum_s* exp(cos(z, s*) / t)) ),
@@ -61,6 +59,9 @@ class Modal(Method):
 
     The embedding is the CLS token of the lead's encoder with nothing masked, its length taken out,
     of which the loss knows nothing; of several leads, their mean. So any set of leads has one.
+    CLS tokens that are `standardised` have mean 0 and deviation 1 over the recordings, lead by
+    lead, before they are compared or given: no lead lies apart from the others as a whole, and
+    no dimension counts for more than another.
 
     A patch that was normalised by itself (`targets="patches"`) says nothing of millivolt: the
     decoders give each patch's mean and the logarithm of its deviation too, as two more outputs
@@ -87,6 +88,7 @@ class Modal(Method):
     Arguments
     ---------
     fraction: share of the patches that is masked.
+    standardised: whether CLS tokens are.
     segments: of a window, one after the other: 1, as published, or 2 whose CLS tokens meet.
     masks: one for each `recording`, as published, or for the `batch`.
     patch: seconds of a patch.
@@ -109,6 +111,7 @@ class Modal(Method):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "fraction": 0.75,
             "width": 768,
             "depth": 12,
             "heads": 8,
@@ -118,6 +121,7 @@ class Modal(Method):
             "segments": 1,
             "masks": "recording",
             "contrast": "triplet",
+            "standardised": False,
             "targets": "patches",
             "crossed": 0.0,
             "normalise": "instance",
@@ -131,7 +135,7 @@ class Modal(Method):
     def __init__(
         self,
         *,
-        fraction: Part = 0.75,
+        fraction: Part = 0.5,
         segments: Annotated[int, one_of((1, 2))] = 2,
         masks: Annotated[str, one_of(("batch", "recording"))] = "batch",
         patch: Positive = 0.2,
@@ -142,6 +146,7 @@ class Modal(Method):
         decoder_width: Count = 64,
         decoder_depth: Number = 2,
         decoder_heads: Annotated[int, COUNT, divides("decoder_width")] = 4,
+        standardised: bool = True,
         contrast: Annotated[str, one_of(("batch", "triplet"))] = "batch",
         margin: Weight = 0.5,
         temperature: Positive = 0.1,
@@ -162,6 +167,7 @@ class Modal(Method):
         self.curriculum, self.targets, self.masks = curriculum, targets, masks
         self.normalise, self.unit = normalise, unit
         self.encoders = Encoders(leads, self.patch, width, depth, heads)
+        self.standards = Standards(leads, width) if standardised else None
         outputs = self.patch + 2 * (targets == "patches")
         self.decoders = Decoders(
             leads,
@@ -175,20 +181,24 @@ class Modal(Method):
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Compute both parts for this process' leads."""
         x, valid = (_in_rows(gathered(one)) for one in (batch.x, batch.valid.byte()))
-        cut = self._cut(self._scaled(x, valid.bool()))
-        noise = self._noise(batch, cut)
+        patches = cut(self._scaled(x, valid.bool()), self.patch)
+        noise = self._noise(batch, patches)
         place, restore = chosen(noise[:, 1:], 1 - self.fraction)
         mine = self._mine()
-        there = _kept(cut.there, place)
-        tokens = self.encoders(_kept(cut.values, place)[mine], there[mine], place, mine)
+        there = kept(patches.there, place)
+        tokens = self.encoders(kept(patches.values, place)[mine], there[mine], place, mine)
         every = gathered(in_full(tokens.detach()))
 
-        whole = cut.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
+        whole = patches.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
         known = torch.cat([whole, there], dim=2)
         hidden = torch.ones_like(restore, dtype=torch.bool).scatter(1, place, False)
-        apart = self._apart(tokens, every, known, mine, gathered(batch.subject))
+        met = self._comparable(every, known, EVERY)
+        compared = self._comparable(tokens, known[mine], mine)
+        apart = self._apart(compared, met, known, mine, gathered(batch.subject))
         align = over_leads(apart, self.leads)
-        recon = self._error(self.decoders(tokens, there[mine], restore, mine), cut, mine, hidden)
+        recon = self._error(
+            self.decoders(tokens, there[mine], restore, mine), patches, mine, hidden
+        )
         parts = {"align": align, "recon": recon}
         share, rest = self._weights(progress)
         if self.crossed:
@@ -196,15 +206,24 @@ class Modal(Method):
             lead = torch.arange(self.leads, device=noise.device)[mine, None]
             other = (lead + (noise[:, 0] * self.leads).long()) % self.leads, row
             rebuilt = self.decoders(every[other], there[other], restore, mine)
-            parts["crossed"] = self._error(rebuilt, cut, mine, torch.ones_like(hidden))
+            parts["crossed"] = self._error(rebuilt, patches, mine, torch.ones_like(hidden))
             recon = recon + self.crossed * parts["crossed"]
-        z = _mean_over(_whole_recording(every), whole[..., 0])
+        if self.standards is not None:
+            self.standards.remember(every[:, :, 0], whole[..., 0])
+        z = _mean_over(F.normalize(met[:, :, 0], dim=-1), whole[..., 0])
         return {
             "loss": share * self.align_weight * align + rest * recon,
             **{name: part.detach() for name, part in parts.items()},
             "spread": spread(z),
             "rank": effective_rank(z),
         }
+
+    def _comparable(self, tokens: Tensor, known: Tensor, leads: Leads) -> Tensor:
+        """Tokens (leads, B, S, D) as they are compared: CLS standardised, if so asked."""
+        if self.standards is None:
+            return tokens
+        whole = self.standards(tokens[:, :, 0], known[:, :, 0], leads)
+        return torch.cat([whole.unsqueeze(2), in_full(tokens[:, :, 1:])], dim=2)
 
     def _apart(
         self, tokens: Tensor, every: Tensor, known: Tensor, mine: slice, subject: Tensor
@@ -226,9 +245,12 @@ class Modal(Method):
         scaled = self._scaled(x, valid)
         total, count = x.new_zeros(len(x), self.encoders.whole.shape[-1]), x.new_zeros(len(x), 1)
         for piece in self._pieces(scaled):
-            tokens, there, _ = self._whole(piece)
-            weight = there.any(0).sum(1, keepdim=True)
-            total = total + weight * _mean_over(_whole_recording(tokens), there.any(-1))
+            tokens, there, leads = self._whole(piece)
+            weight, held = there.any(0).sum(1, keepdim=True), there.any(-1)
+            whole = in_full(tokens[:, :, 0])
+            if self.standards is not None:
+                whole = self.standards(whole, held, leads)
+            total = total + weight * _mean_over(F.normalize(whole, dim=-1), held)
             count = count + weight
         return total / count.clamp(min=1)
 
@@ -236,11 +258,19 @@ class Modal(Method):
         """Rebuild all leads in mV, those that are not there too.
 
         A lead's decoder gets the lead's own tokens, and where there is none the mean of those that
-        other leads have for that time.
+        other leads have for that time. The mean of `GRIDS` answers is given.
         """
         scaled = self._scaled(x, valid)
-        rebuilt = [self._filled(piece) for piece in self._pieces(scaled)]
-        return scaled.out(torch.cat(rebuilt, dim=-1)[..., : x.shape[-1]])
+        shifts = sorted({grid * self.patch // GRIDS for grid in range(GRIDS)})
+        rebuilt = torch.stack([self._shifted(scaled, shift) for shift in shifts]).mean(0)
+        return scaled.out(rebuilt)
+
+    def _shifted(self, scaled: Scaled, shift: int) -> Tensor:
+        """All leads (B, L, time), patches beginning so many samples before the signal."""
+        x, visible = (F.pad(one, (shift, 0)) for one in (scaled.x, scaled.visible))
+        pieces = self._pieces(scaled._replace(x=x, visible=visible))
+        whole = torch.cat([self._filled(piece) for piece in pieces], dim=-1)
+        return whole[..., shift : x.shape[-1]]
 
     def _scaled(self, x: Tensor, valid: Tensor) -> Scaled:
         """Scaled leads; with `instance` lacking leads have the mean size of the others."""
@@ -253,30 +283,23 @@ class Modal(Method):
         leads = slice(0, x.shape[1])
         return Scaled(scaled.x[:, leads], scaled.visible[:, leads], scaled.mean, size)
 
-    def _cut(self, scaled: Scaled) -> Patches:
-        """Patches, the last one filled up with what is not there."""
-        short = -scaled.x.shape[-1] % self.patch
-        values = torch.where(scaled.visible, scaled.x, 0.0)
-        both = (F.pad(one, (0, short)).transpose(0, 1) for one in (values, scaled.visible))
-        return Patches(*(one.reshape(*one.shape[:2], -1, self.patch) for one in both))
-
     def _pieces(self, scaled: Scaled) -> Iterator[Patches]:
-        cut = self._cut(scaled)
-        for start in range(0, cut.values.shape[2], LONGEST):
-            yield Patches(*(one[:, :, start : start + LONGEST] for one in cut))
+        return cut(scaled, self.patch).pieces(LONGEST)
 
-    def _noise(self, batch: Batch, cut: Patches) -> Tensor:
+    def _noise(self, batch: Batch, patches: Patches) -> Tensor:
         """Random numbers (B, 1 + N), the same in all processes: the least ones' times are kept.
 
         Times that are lacking come last. The first number says which lead is decoded crosswise.
         """
-        _, rows, times, _ = cut.values.shape
-        noise = torch.rand(rows, 1 + times, generator=batch.generator, device=cut.values.device)
+        _, rows, times, _ = patches.values.shape
+        noise = torch.rand(
+            rows, 1 + times, generator=batch.generator, device=patches.values.device
+        )
         noise = gathered(noise)[:rows]
         if self.masks == "batch":
-            lacking = (~cut.there.flatten(0, 1).any(0)).float()
+            lacking = (~patches.there.flatten(0, 1).any(0)).float()
             return torch.cat([noise[:, :1], (noise[:1, 1:] + lacking).expand(rows, -1)], dim=1)
-        lacking = (~cut.there.all(0)).float() + (~cut.there.any(0)).float()
+        lacking = (~patches.there.all(0)).float() + (~patches.there.any(0)).float()
         return noise + F.pad(lacking, (1, 0))
 
     def _mine(self) -> slice:
@@ -297,13 +320,13 @@ class Modal(Method):
         total = sine + cosine + 1
         return sine / total, (cosine + 1) / total
 
-    def _error(self, rebuilt: Tensor, cut: Patches, mine: slice, asked: Tensor) -> Tensor:
+    def _error(self, rebuilt: Tensor, patches: Patches, mine: slice, asked: Tensor) -> Tensor:
         """Squared error of decoded patches over the samples of the patches (B, N) `asked` for."""
-        truth, seen = cut.values[mine], cut.seen[mine] & asked[None, :, :, None]
+        truth, seen = patches.values[mine], patches.seen[mine] & asked[None, :, :, None]
         shape, rebuilt = in_full(rebuilt)[..., : self.patch], in_full(rebuilt)
         if self.targets == "signal":
             return over_leads(_mean_error(shape, truth, seen), self.leads)
-        level = _levels(truth, cut.seen[mine])
+        level = _levels(truth, patches.seen[mine])
         normal = (truth - level[..., :1]) * (-level[..., 1:]).exp()
         levels = _mean_error(
             rebuilt[..., self.patch :], level, seen.any(-1, keepdim=True).expand_as(level)
@@ -339,18 +362,6 @@ class Modal(Method):
 def _in_rows(one: Tensor) -> Tensor:
     """(B, S, L, T) as (S * B, L, T): all first segments, then all second ones."""
     return one.transpose(0, 1).flatten(0, 1)
-
-
-def _whole_recording(tokens: Tensor) -> Tensor:
-    """What (L, B, 1 + N, D) say of the recording: (L, B, D), of length 1."""
-    return F.normalize(in_full(tokens[:, :, 0]), dim=-1)
-
-
-def _kept(one: Tensor, place: Tensor) -> Tensor:
-    """Of (L, B, N, ...) what lies at `place` (B, K)."""
-    index = place.view(1, *place.shape, *[1] * (one.ndim - 3))
-    kept: Tensor = one.gather(2, index.expand(len(one), -1, -1, *one.shape[3:]))
-    return kept
 
 
 def _levels(patches: Tensor, seen: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nerula.defects import Finding
 
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,6})?")
+_NUMBER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?")
 _NOT_KNOWN = frozenset(("", "nan", "unknown", "none", "null", "n/a", "na", "?", "-1", "-1.0"))
 _SEX = {
     "0": "male", "0.0": "male", "m": "male", "male": "male",
