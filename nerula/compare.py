@@ -40,6 +40,7 @@ def compare(
     probes: str = "",
     labels: str = "1",
     gaps: str = "",
+    leads: Annotated[Sequence[str], Parameter(consume_multiple=True, negative="")] = (),
     finetune: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[
         Sequence[str], Parameter(name="--set", consume_multiple=True, negative="")
@@ -90,6 +91,9 @@ def compare(
         Shares of the training labels, such as "0.01,0.1,1".
     gaps
         Shares of every test recording to take away, such as "0.1,0.3,0.6".
+    leads
+        Which leads the models are given, one set after the other, such as "all I,II,V2 I": a
+        model of several is asked with each, one of a single lead with each set of one.
     finetune
         Train the whole network on each task too, beside the frozen embeddings.
     settings
@@ -124,10 +128,11 @@ def compare(
         return int(any(cell.status == FAILED for cell in plan.cells.values()))
     if sum((paper, quick, bool(methods or tasks))) != 1:
         raise UsageError("Say METHODS and TASKS, or --paper, or --quick.")
-    if (paper or quick) and (probes or gaps or finetune or labels != "1"):
+    if (paper or quick) and (probes or gaps or leads or finetune or labels != "1"):
         raise UsageError(
-            f"--{'paper' if paper else 'quick'} has its own probes, labels and gaps.",
-            "Leave out --probes, --labels, --gaps and --finetune, or say METHODS and TASKS.",
+            f"--{'paper' if paper else 'quick'} has its own probes, labels, gaps and leads.",
+            "Leave out --probes, --labels, --gaps, --leads and --finetune, or say METHODS and "
+            "TASKS.",
         )
     machine: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     Options(epochs=epochs, batch=batch, window=window, **machine)  # refuses what cannot be meant
@@ -136,7 +141,7 @@ def compare(
         request = of_sample()
     else:
         ways: dict[str, Any] = {"probes": _listed(probes), "finetune": finetune}
-        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
+        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps), "leads": _leads(leads)}
         asked = of_paper() if paper else of_tasks(_listed(methods), _listed(tasks), **ways)
         request = of_tables(asked, budget, label_epochs or epochs)
     request = request.configured(settings, large=_is_large(large, device))
@@ -352,6 +357,13 @@ def _named(data: Sequence[str]) -> dict[str, Path]:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _leads(written: Sequence[str]) -> list[tuple[str, ...]]:
+    """Sets of leads, each written "I,II,V2"; "all" is what a model has."""
+    from nerula.leads import named
+
+    return [() if one == "all" else named(one) for one in written] or [()]
 
 
 def _numbers(text: str) -> tuple[float, ...]:

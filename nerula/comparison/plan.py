@@ -159,6 +159,7 @@ class Plan:
             if cell.kind != PROBE or cell.row != row or not wanted.items() <= cell.inputs.items():
                 continue
             fits = not column.gap or column.gap in cell.inputs["gaps"]
+            fits = fits and tuple(cell.inputs.get("leads", ())) == column.leads
             if fits and (cell.seed not in found or cell.status == FINISHED):
                 found[cell.seed] = cell
         return [found[seed] for seed in sorted(found)]
@@ -209,7 +210,7 @@ def make(
                 continue
             trained = _training(row, seed, budget, *sources.training[row.name])
             cells[trained.name] = trained
-            for (task, probe, labels), gaps in needed.items():
+            for (task, probe, labels, leads), gaps in needed.items():
                 inputs = {
                     "model": trained.digest,
                     "store": sources.tasks[task],
@@ -222,11 +223,14 @@ def make(
                     "seed": seed,
                     "format": RESULT,
                 }
+                if leads:
+                    inputs["leads"] = list(leads)
                 if probe == FINETUNED:
                     inputs["tuning"] = dict(tuning)
                 words = f"probe {row.name} seed {seed}: {task} {probe}"
                 words += f" {100 * labels:g} % of labels" if labels < 1 else ""
                 words += f" gaps {' '.join(f'{gap:g}' for gap in sorted(gaps))}" if gaps else ""
+                words += f" leads {' '.join(leads)}" if leads else ""
                 cells[words] = Cell(words, PROBE, row.name, seed, inputs, trained.name)
     return cells
 
@@ -252,13 +256,15 @@ def _training(row: Row, seed: int, budget: Budget, store: str, epochs: int) -> C
     return Cell(f"{PRETRAIN} {row.name} seed {seed}", PRETRAIN, row.name, seed, inputs)
 
 
-def _needed(tables: Iterable[Table], row: Row) -> dict[tuple[str, str, float], set[float]]:
-    """Task, probe and share of labels of the cells of a row, with the gaps to measure there."""
-    found: dict[tuple[str, str, float], set[float]] = {}
+def _needed(
+    tables: Iterable[Table], row: Row
+) -> dict[tuple[str, str, float, tuple[str, ...]], set[float]]:
+    """Task, probe, share of labels and leads of a row's cells, with the gaps to measure there."""
+    found: dict[tuple[str, str, float, tuple[str, ...]], set[float]] = {}
     for table in tables:
         for column in table.columns if row.name in table.rows else ():
             if table.asks(row, column):
-                key = (column.task, column.probe_of(row), column.labels)
+                key = (column.task, column.probe_of(row), column.labels, column.leads)
                 found.setdefault(key, set()).update({column.gap} - {0.0})
     return found
 

@@ -19,6 +19,9 @@ from nerula.errors import NerulaError
 from nerula.metrics import Floats
 from nerula.results import Result
 
+_Asked = tuple[str, bool, tuple[str, ...]]
+"""A task, whether gaps are made, and the leads: what is tested on the same recordings."""
+
 
 @dataclass(frozen=True, eq=False)
 class Standing:
@@ -48,8 +51,8 @@ class Standings:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._results: dict[Path, Result] = {}
-        self._tested: dict[tuple[str, bool], NDArray[np.str_]] = {}
-        self._drawn: dict[tuple[str, bool, int], tuple[list[NDArray[np.int64]], Resamples]] = {}
+        self._tested: dict[_Asked, NDArray[np.str_]] = {}
+        self._drawn: dict[tuple[_Asked, int], tuple[list[NDArray[np.int64]], Resamples]] = {}
 
     def of(self, row: Row, column: Column) -> Standing | None:
         """Where a row stands; None where nothing is finished, or cannot be judged."""
@@ -88,8 +91,9 @@ class Standings:
         self, column: Column, tested: NDArray[np.str_], runs: Sequence[Judged], row: str
     ) -> Resamples:
         """Resamples of the runs, which have to be about the same people for every row."""
-        known = self._tested.setdefault((column.task, bool(column.gap)), tested)
-        key = (column.task, bool(column.gap), len(runs))
+        asked = column.task, bool(column.gap), column.leads
+        known = self._tested.setdefault(asked, tested)
+        key = asked, len(runs)
         if key not in self._drawn:
             drawn = Resamples(runs, self.plan.budget["resamples"])
             self._drawn[key] = [run.person for run in runs], drawn

@@ -41,6 +41,8 @@ class Column:
     labels: float = 1.0
     gap: float = 0.0
     filling: str = "masked"
+    leads: tuple[str, ...] = ()
+    """Which leads the models are given; all that they have where empty."""
 
     @property
     def heading(self) -> str:
@@ -51,6 +53,8 @@ class Column:
             words += f", {100 * self.labels:g} % of labels"
         if self.gap:
             words += f", {100 * self.gap:g} % missing, {self.filling}"
+        if self.leads:
+            words += f", {'lead' if len(self.leads) == 1 else 'leads'} {' '.join(self.leads)}"
         return words[0].upper() + words[1:]
 
     @property
@@ -82,7 +86,10 @@ class Table:
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Self:
         """The other way."""
-        columns = tuple(Column(**column) for column in held["columns"])
+        columns = tuple(
+            Column(**column | {"leads": tuple(column.get("leads", ()))})
+            for column in held["columns"]
+        )
         return cls(**held | {"columns": columns, "rows": tuple(held["rows"])})
 
     def sensible(self) -> "Table":
@@ -107,7 +114,7 @@ class Table:
             same = [one for one in self.columns if _alike(one, column)]
             fits = task.view == "whole" and task.trained and not column.gap
             return fits and same[0] == column
-        if task.kind == "leads" and not row.many:
+        if not row.many and (task.kind == "leads" or len(column.leads) > 1):
             return False
         if row.without and find(row.without).family == task.family:
             return row.without == column.task
@@ -115,7 +122,7 @@ class Table:
 
     def published(self, row: str, column: Column) -> float | None:
         """The paper's figure for a cell."""
-        if column.labels < 1 or column.gap:
+        if column.labels < 1 or column.gap or column.leads:
             return None
         return published.figure(self.number, column.task, row, column.probe, column.metric)
 
@@ -145,6 +152,7 @@ def of_tasks(
     probes: Sequence[str] = (),
     labels: Sequence[float] = (1.0,),
     gaps: Sequence[float] = (),
+    leads: Sequence[tuple[str, ...]] = ((),),
     finetune: bool = False,
     note: str = "",
 ) -> list[Table]:
@@ -162,7 +170,8 @@ def of_tasks(
         wanted = [probe for probe in probes if probe in task.probes] or list(task.probes)
         wanted += [FINETUNED] if finetune and trained and task.view == "whole" else []
         columns = [
-            Column(name, probe, metric, share)
+            Column(name, probe, metric, share, leads=given)
+            for given in (((),) if task.kind == "leads" else leads)
             for probe in wanted
             for metric in _metrics(name, probe, task.main)
             for share in (labels if trained else (1.0,))

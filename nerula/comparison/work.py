@@ -118,6 +118,7 @@ def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
         probes=(inputs["probe"],),
         labels=(inputs["labels"],),
         gaps=tuple(inputs["gaps"]),
+        leads=tuple(inputs.get("leads", ())),
         draws=inputs["draws"],
         resamples=inputs["resamples"],
         seed=cell.seed,
