@@ -281,7 +281,8 @@ def test_what_is_committed_becomes_the_readmes_results(
 ) -> None:
     from tools import tables_in_readme
 
-    monkeypatch.setattr(tables_in_readme, "FOLDER", tmp_path / "committed")
+    monkeypatch.setattr(tables_in_readme, "FOLDER", tmp_path)
+    committed = tmp_path / "compare"
     assert tables_in_readme.section() == "<!-- results -->\n<!-- end of results -->"
     made = tmp_path / "out" / "tables"
     plan = planned(tmp_path / "out", {"nerula": [answered(TRUTH, TRUTH)]})
@@ -293,32 +294,38 @@ def test_what_is_committed_becomes_the_readmes_results(
     counted = [{"check": "leaks", "looked_at": 4, "of": "recordings", "broken": 0}]
     held = {"checks": counted, "recordings_seen": {"nerula": 9, "byol": 9}}
     (made / "checks.json").write_text(json.dumps(held))
-    tables_in_readme.adopt(tmp_path / "out")
-    tables_in_readme.adopt(tmp_path / "committed")  # it is there already
-    adopted = Plan.read(tmp_path / "committed")
+    tables_in_readme.adopt(tmp_path / "out", "compare")
+    tables_in_readme.adopt(committed, "compare")  # it is there already
+    with pytest.raises(SystemExit, match="none of compare, compare-leads"):
+        tables_in_readme.adopt(tmp_path / "out", "elsewhere")
+    adopted = Plan.read(committed)
     assert adopted.cells["nerula 0"].problem == "ptbxl is damaged."
     assert adopted.there(adopted.cells["nerula 0"])
-    (path,) = (tmp_path / "committed" / "results").rglob("*.json")
+    (path,) = (committed / "results").rglob("*.json")
     assert Result.read(path).document["command"] == "nerula compare --out out"
-    assert not (tmp_path / "committed" / "models").exists()
+    assert not (committed / "models").exists()
     section = tables_in_readme.section()
     assert markdown.render(golden) in section
     assert "| leaks | 4 recordings | 0 |" in section
     assert "9 by nerula and byol" in section
     assert tables_in_readme.BLOCK.fullmatch(section)
+    tables_in_readme.adopt(tmp_path / "out", "compare-leads")
+    both = tables_in_readme.section()
+    assert both.count(markdown.render(golden)) == 2
+    assert both.index("## Results\n") < both.index("## Results of several leads\n")
 
 
 def test_the_readme_has_the_committed_tables() -> None:
     from tools import tables_in_readme
 
-    assert list((tables_in_readme.FOLDER / "tables").glob("*.json"))
+    assert list((tables_in_readme.FOLDER / "compare" / "tables").glob("*.json"))
     assert tables_in_readme.renewed() == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_is_committed_names_no_folder_of_a_machine() -> None:
     from tools import tables_in_readme
 
-    for path in tables_in_readme.FOLDER.rglob("*.json"):
+    for path in tables_in_readme.FOLDER.glob("compare*/**/*.json"):
         held = json.loads(path.read_text(encoding="utf-8"))
         told = [held.get("command", ""), *held.get("sentences", [])]
         told += [cell["problem"] or "" for cell in held.get("cells", [])]

@@ -1,9 +1,10 @@
-"""Write the README's results from a comparison: `python tools/tables_in_readme.py [OUT]`.
+"""Write the README's results from comparisons: `python tools/tables_in_readme.py [OUT [NAME]]`.
 
-`results/compare/` is the folder of a comparison without its models; `nerula compare ... --out
-results/compare` continues it. With OUT, the folder of another comparison, that one takes its place
-first. What stands in the README between `<!-- results -->` and `<!-- end of results -->` is then
-made from `results/compare/tables/*.json` alone.
+`results/compare/` and `results/compare-leads/` are folders of comparisons without their models;
+`nerula compare ... --out results/compare` continues one. With OUT, the folder of another
+comparison, that one takes the place of `results/NAME` first (`compare`, if nothing is said). What
+stands in the README between `<!-- results -->` and `<!-- end of results -->` is then made from
+their `tables/*.json` alone.
 """
 
 import json
@@ -18,35 +19,39 @@ from nerula.comparison.plan import RESULTS, Plan
 from nerula.comparison.publish import CHECKS, TABLES
 
 ROOT = Path(__file__).parent.parent
-README, FOLDER = ROOT / "README.md", ROOT / "results" / "compare"
+README, FOLDER = ROOT / "README.md", ROOT / "results"
+COMPARISONS = {"compare": "Results", "compare-leads": "Results of several leads"}
+"""Folders and their headings."""
 BLOCK = re.compile(r"<!-- results -->\n.*?<!-- end of results -->", re.DOTALL)
 
 
 def main() -> None:
     """Copy what is to be committed, and renew the README."""
     if len(sys.argv) > 1:
-        adopt(Path(sys.argv[1]))
+        adopt(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "compare")
     README.write_text(renewed(), encoding="utf-8")
 
 
-def adopt(out: Path) -> None:
+def adopt(out: Path, kept: str) -> None:
     """Take another comparison, without models and without places of this machine."""
-    plan = Plan.read(out)
-    if out.resolve() == FOLDER.resolve():
+    if kept not in COMPARISONS:
+        sys.exit(f"{kept} is none of {', '.join(COMPARISONS)}.")
+    plan, folder = Plan.read(out), FOLDER / kept
+    if out.resolve() == folder.resolve():
         return
     for name in (RESULTS, TABLES):
         if not (out / name).is_dir():
             sys.exit(f"{out} has no {name}: nothing is finished there.")
     for name in (RESULTS, TABLES):
-        shutil.rmtree(FOLDER / name, ignore_errors=True)
-        shutil.copytree(out / name, FOLDER / name, ignore=shutil.ignore_patterns("*.partial"))
-    for path in sorted((FOLDER / RESULTS).rglob("*.json")):  # earlier versions wrote places
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(out / name, folder / name, ignore=shutil.ignore_patterns("*.partial"))
+    for path in sorted((folder / RESULTS).rglob("*.json")):  # earlier versions wrote places
         document = json.loads(path.read_text(encoding="utf-8"))
         document["command"] = without_places(document["command"])
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for cell in plan.cells.values():
         cell.problem = cell.problem and without_places(cell.problem)
-    plan.folder = FOLDER
+    plan.folder = folder
     plan.save()
 
 
@@ -61,11 +66,13 @@ def renewed() -> str:
 def section() -> str:
     """The block between the markers, both included."""
     lines = ["<!-- results -->"]
-    documents = {path.name: path for path in sorted((FOLDER / TABLES).glob("*.json"))}
-    if CHECKS in documents:
+    for name, heading in COMPARISONS.items():
+        documents = {path.name: path for path in sorted((FOLDER / name / TABLES).glob("*.json"))}
+        if CHECKS not in documents:
+            continue
         held = json.loads(documents.pop(CHECKS).read_text(encoding="utf-8"))
         tables = [json.loads(path.read_text(encoding="utf-8")) for path in documents.values()]
-        lines += ["## Results", "", *(markdown.render(table) for table in tables)]
+        lines += [f"## {heading}", "", *(markdown.render(table) for table in tables)]
         lines += ["<details><summary>The protocol, counted</summary>", ""]
         lines += [markdown.render_checks(held["checks"], held["recordings_seen"]), "</details>"]
     return "\n".join([*lines, "<!-- end of results -->"])
