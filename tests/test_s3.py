@@ -1,8 +1,4 @@
-"""S3's own protocol, spoken by pyarrow's client to moto's server, through a proxy that cuts.
-
-moto is in no extra: what it needs of python-dateutil is older than what we pin. `pip install
-'moto[server]'` beside the rest runs these tests.
-"""
+"""S3's own protocol, spoken by pyarrow's client to moto's server, through a proxy that cuts."""
 
 import socket
 import threading
@@ -12,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import server
 from pyarrow import fs
 
 from nerula import addresses, transfer
@@ -22,7 +19,6 @@ from nerula.store import INDEX
 from tests import layouts
 from tests.test_addresses import content, own_folders
 
-server = pytest.importorskip("moto.server", reason="moto is not installed")
 __all__ = ["own_folders"]
 
 KEYS = "testing:testing-secret"
