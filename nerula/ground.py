@@ -1,7 +1,5 @@
 """Ground: a model, a task and a store, all that is fixed and checked before anything is fitted."""
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from nerula.results import FORMAT, Result
 from nerula.store import Store
 from nerula.tasks import Facts, Split, Task
 from nerula.tasks.task import FAMILIES
+from nerula.typed import typed
 
 if TYPE_CHECKING:
     from nerula.model import Model
@@ -179,7 +178,7 @@ class Ground:
             },
             "seed": ways.seed,
             "seconds": round(sum(one["seconds"] for one in fits), 2),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": typed(),
         }
         return Result(document, tuple(judged), self.facts.name.astype(np.str_))
 

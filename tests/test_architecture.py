@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contract": GROUND,
     "leads": {"errors", "readers", "store"},
     "files": set(),
+    "typed": set(),
     "columns": set(),
     "store": GROUND | {"contract", "columns", "files"},
     "writer": GROUND | {"contract", "columns", "files", "store"},
@@ -133,6 +134,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "guards",
         "judgement",
         "leads",
+        "typed",
     }
     | {"metrics", "model", "probes", "results", "store", "tasks"},
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
@@ -156,7 +158,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": GROUND
     | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
     | {"method", "plane", "prepare", "publishers", "results", "run", "sample", "schema", "signal"}
-    | {"store", "tasks"},
+    | {"store", "tasks", "typed"},
     "viewer": GROUND
     | {"__init__", "features", "leads", "plane", "portable", "quality", "readers", "signal"}
     | {"similar", "store"},

@@ -21,6 +21,7 @@ from nerula.report import charts, headlines, page, pictures, report, training
 from nerula.report.answers import grouped
 from nerula.results import Result
 from nerula.store import Store
+from nerula.typed import typed
 from tests.reported import EVIL, EVIL_LABEL
 
 
@@ -253,6 +254,31 @@ def test_headlines_tell_better_than_guessing_from_chance(place: Path) -> None:
     age = Result.read(next((place / "probed" / "results" / "age").glob("*ridge.json")))
     age.document["metrics"]["mae"] |= {"value": 10.0, "low": 9.0, "high": 11.0, "chance": 12.0}
     assert headlines.headline(grouped([age])[0]).sound  # less is better
+
+
+def test_results_with_other_leads_stand_by_themselves(place: Path) -> None:
+    path = next((place / "probed" / "results" / "sex").glob("*logistic.json"))
+    some = [Result.read(path) for _ in range(3)]
+    some[1].document["way"]["leads"] = ["V2"]
+    some[2].document["way"]["leads"] = ["I", "II"]
+    titles = [asked.title for asked in grouped(some)]
+    assert titles == ["Sex", "Sex, from lead V2", "Sex, from leads I II"]
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("/venv/bin/nerula", "nerula probe 'my model' sex"),
+        ("/lib/nerula/__main__.py", "nerula probe 'my model' sex"),
+        ("/lib/nerula/cli.py", "nerula probe 'my model' sex"),
+        ("mine.py", "mine.py probe 'my model' sex"),
+    ],
+)
+def test_commands_can_be_typed_again(
+    first: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [first, "probe", "my model", "sex"])
+    assert typed() == said
 
 
 def test_a_run_that_is_being_written_is_read_so_far(place: Path, tmp_path: Path) -> None:

@@ -4,14 +4,13 @@
 `pictures` asks models for what only they know, `charts` draws and `page` writes.
 """
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerula.errors import NerulaError, UsageError
+from nerula.typed import typed
 
 if TYPE_CHECKING:
     from nerula.report.page import Content
@@ -56,7 +55,7 @@ def report(
     if recordings < 0:
         raise UsageError("There cannot be fewer than no recordings on the map.")
     sources = find(paths)
-    content = Content(title=title, command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    content = Content(title=title, command=typed())
     _read(sources, content)
     if recordings and (sources.models or sources.stores):
         _draw(sources, content, recordings)
@@ -133,7 +132,7 @@ def _sum_up(sources: "Sources", content: "Content") -> None:
     made: dict[str, list[str]] = {}
     for run in content.runs:
         made.setdefault(run.command, []).append(f"training of {run.name}")
-    counted = Counter((one.document["command"], one.document["task"]["title"])
+    counted = Counter((one.document["command"], words.asked(one.document))
                       for one in sources.results)  # fmt: skip
     for (command, title), count in counted.items():
         results = f"{count} results" if count > 1 else "1 result"

@@ -124,11 +124,12 @@ class Asked:
 
 
 def grouped(results: Sequence[Result]) -> list[Asked]:
-    """The results by task and by who is tested, in the order in which they come."""
-    groups: dict[tuple[str, str], list[Result]] = {}
+    """The results by task, leads given and who is tested, in the order in which they come."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
     for one in results:
         held = one.document
-        groups.setdefault((held["task"]["name"], held["data"]["split"]), []).append(one)
+        key = held["task"]["name"], held["data"]["split"], *held["way"].get("leads", ())
+        groups.setdefault(key, []).append(one)
     return [_asked(f"task-{number}", group) for number, group in enumerate(groups.values(), 1)]
 
 
@@ -175,7 +176,7 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
     detailed = [] if first["task"]["kind"] in ("identity", "leads") else shown[:DETAILED]
     asked = Asked(
         anchor=anchor,
-        title=first["task"]["title"],
+        title=words.asked(first),
         data=words.data(first["data"]["kind"]),
         document=first,
         main=main,

@@ -109,6 +109,13 @@ def interval(held: Mapping[str, Any]) -> str:
     return f"{fixed(held['value'])} ({fixed(held['low'])} to {fixed(held['high'])})"
 
 
+def asked(document: Mapping[str, Any]) -> str:
+    """A task's title, and what the models were given: such as "Sex, from lead I"."""
+    leads = document["way"].get("leads", ())
+    given = f", from {'lead' if len(leads) == 1 else 'leads'} {' '.join(leads)}" if leads else ""
+    return f"{document['task']['title']}{given}"
+
+
 def way(held: Mapping[str, Any]) -> str:
     """Such as "Random forest, 1 % of labels"."""
     said = [probe(held["probe"])]
