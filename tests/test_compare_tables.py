@@ -331,3 +331,9 @@ def test_what_is_committed_names_no_folder_of_a_machine() -> None:
         told += [cell["problem"] or "" for cell in held.get("cells", [])]
         for said in told:
             assert without_places(said) == said, path
+
+
+def test_leads_are_asked_of_methods_that_rebuild_them() -> None:
+    made = {table.name: table.rows for table in tables.of_tasks(
+        ["nerula", "modal", "w2v_cmsc_rlm"], ["leads", "lead-alignment"])}  # fmt: skip
+    assert made == {"leads": ("modal",), "lead-alignment": ("w2v_cmsc_rlm", "modal")}

@@ -113,6 +113,14 @@ def of_one_lead(row: Row, leads: Sequence[str]) -> Row:
     return replace(row, arguments={"leads": lead, **row.arguments})
 
 
+def decodes(row: Row) -> bool:
+    """Whether its method rebuilds signals."""
+    from nerula import methods
+    from nerula.method import Method
+
+    return methods.find(row.method).decode is not Method.decode
+
+
 def folder_of(name: str) -> str:
     """The name of a row as a folder's."""
     return re.sub(r"[^\w.-]+", "-", name)

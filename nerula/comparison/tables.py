@@ -116,6 +116,8 @@ class Table:
             return fits and same[0] == column
         if not row.many and (task.kind == "leads" or len(column.leads) > 1):
             return False
+        if task.name == "leads" and not rows.decodes(row):
+            return False
         if row.without and find(row.without).family == task.family:
             return row.without == column.task
         return True
