@@ -135,12 +135,10 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
                 leads=ground.features.plan.names,
                 **ground.ways.tuning,
             )
-            answers, held = (
-                _predicted(ground, trained, rows) if len(rows) else None
-                for rows in (split.test, split.choose)
-            )
-            if answers is None:
-                continue
+            # without a choosing side, what chose the epoch: no weight was fitted to it either
+            chose = split.choose if len(split.choose) else trained.validated
+            held = _predicted(ground, trained, chose) if len(chose) else None
+            answers = _predicted(ground, trained, split.test)
             judged.append(ground.judged(answers, split.test, held))
             blind = probes.constant(
                 ground.question, ground.target[split.train], ground.target[split.test]

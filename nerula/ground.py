@@ -100,9 +100,9 @@ class Ground:
 
     def judged(self, answers: Answers, rows: NDArray[np.int64], held: Answers | None) -> Judged:
         """Answers about rows, with thresholds from the training side."""
-        score = answers.score.astype(np.float32).astype(np.float64)  # as they are stored
-        limits = judgement.thresholds(held, score.shape[1])
-        answers = replace(answers, score=score)
+        answers = _as_stored(answers)
+        # a forest gives few values: a limit that is one of them has to meet it again
+        limits = judgement.thresholds(held and _as_stored(held), answers.score.shape[1])
         return Judged(answers, rows, self.facts.people[rows], limits)
 
     def fit(
@@ -220,6 +220,11 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     lacking = int((counts & ~complete).sum())
     held = (facts, target, splits, checks, provenance, features, lacking)
     return Ground(model, task, store, ways, *held)
+
+
+def _as_stored(answers: Answers) -> Answers:
+    """Scores in the precision of the predictions that are written."""
+    return replace(answers, score=answers.score.astype(np.float32).astype(np.float64))
 
 
 def _kind(store: Store) -> str:

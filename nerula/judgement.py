@@ -17,7 +17,7 @@ AGES = ((0, 40), (40, 60), (60, 75), (75, 150))
 SPECIFICITY = 0.9
 SUBGROUP_RESAMPLES = 300
 LEAST = 20
-"""Recordings that a subgroup needs to be judged at all."""
+"""Recordings that a subgroup needs to be judged at all, and a statement with it and without."""
 
 
 def overall(
@@ -45,8 +45,8 @@ def details(task: Task, runs: Sequence[Judged], facts: Facts, resamples: int) ->
     if task.kind == "classes":
         ones = [run.answers.confusion(np.ones((1, len(run.row))))[0] for run in runs]
         found["confusion"] = np.sum(ones, axis=0).astype(int).tolist()
-        found["operating_points"] = _operating_points(task, runs, resamples)
     if task.kind in ("classes", "labels"):
+        found["operating_points"] = _operating_points(task, runs, resamples)
         found["calibration"] = _calibration(task, runs)
     if task.kind == "labels":
         found["each"] = _each_label(task, runs, resamples)
@@ -54,11 +54,19 @@ def details(task: Task, runs: Sequence[Judged], facts: Facts, resamples: int) ->
 
 
 def thresholds(held: Answers | None, columns: int) -> Floats:
-    """Per class, where 90 % of the others lie below, on rows of the training side."""
-    if held is None or held.truth.ndim != 1 or columns < 2:
+    """Per class or statement, where 90 % of the others lie below, on rows of the training side.
+
+    NaN where there are no such rows, or too few without a statement.
+    """
+    several = held is not None and held.truth.ndim == 2
+    if held is None or (columns < 2 and not several):
         return np.full(columns, np.nan)
+    positive = held.onehot > 0
+    enough = (~positive).sum(0) >= (LEAST if several else 1)
     chosen = [
-        metrics.threshold_at(held.truth == one, held.score[:, one], SPECIFICITY)
+        metrics.threshold_at(positive[:, one], held.score[:, one], SPECIFICITY)
+        if enough[one]
+        else np.nan
         for one in range(columns)
     ]
     return np.array(chosen)
@@ -95,14 +103,17 @@ def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[st
 
 
 def _operating_points(task: Task, runs: Sequence[Judged], resamples: int) -> list[dict[str, Any]]:
-    """What a threshold that was chosen on the training side does on the test side."""
+    """What a threshold that was chosen on the training side does on the test side.
+
+    Of two classes for the second; of statements for those with enough recordings to be judged.
+    """
     drawn = Resamples(runs, resamples)
 
     def of(column: int) -> Statistic:
         def both(run: Judged, weight: Floats) -> Floats:
             answers = run.answers
             pair = metrics.sensitivity_and_specificity(
-                answers.truth == column,
+                answers.onehot[:, column] > 0,
                 answers.score[:, column],
                 float(run.thresholds[column]),
                 weight,
@@ -113,7 +124,10 @@ def _operating_points(task: Task, runs: Sequence[Judged], resamples: int) -> lis
 
     points = []
     for column, name in enumerate(task.answers):
-        if len(task.answers) == 2 and not column:
+        if task.kind == "labels":
+            if min(_fewest(run, column) for run in runs) < LEAST:
+                continue
+        elif len(task.answers) == 2 and not column:
             continue
         chosen = [run.thresholds[column] for run in runs]
         if np.isnan(chosen).any():
@@ -129,6 +143,12 @@ def _operating_points(task: Task, runs: Sequence[Judged], resamples: int) -> lis
             }
         )
     return points
+
+
+def _fewest(run: Judged, column: int) -> int:
+    """How many tested recordings have a statement, or lack it, whichever is fewer."""
+    having = int(run.answers.onehot[:, column].sum())
+    return min(having, len(run.row) - having)
 
 
 def _calibration(task: Task, runs: Sequence[Judged]) -> dict[str, Any]:

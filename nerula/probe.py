@@ -234,7 +234,8 @@ def _add(table: Any, document: dict[str, Any]) -> None:
             _figure(held["chance"]), f"{held['n']:,}", style=bold,
         )  # fmt: skip
         way = ""
-    for point in document.get("operating_points", []):
+    many = document["task"]["kind"] == "labels"  # up to one a statement: a report shows them
+    for point in [] if many else document.get("operating_points", []):
         sensitivity, specificity = point["sensitivity"], point["specificity"]
         low, high = _figure(sensitivity["low"]), _figure(sensitivity["high"])
         table.add_row(

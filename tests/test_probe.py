@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nerula import bundle, gaps, guards, probes, sample
+from nerula import bundle, gaps, guards, judgement, probes, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
@@ -29,7 +29,9 @@ from nerula.probes import Examples, Question, fit
 from nerula.readers import open_source
 from nerula.results import Result, paired
 from nerula.store import Store
-from nerula.tasks import find
+from nerula.tasks import Facts, find
+from nerula.tasks.person import TRAIN
+from nerula.tasks.task import by_folds
 from tests.tiny import NAME, Tiny
 
 Shared = Callable[[str], Path]
@@ -228,6 +230,88 @@ def test_thresholds_come_from_the_fold_that_chooses(
     male = fitted.held.truth == 0
     assert (fitted.held.score[male, 1] < limit).mean() == pytest.approx(0.9, abs=0.02)
     assert sex.document["operating_points"][0]["threshold"] == [pytest.approx(limit, abs=1e-6)]
+
+
+def test_statements_have_thresholds_of_their_own(
+    model: Model, store: Store, cache: Path, tmp_path: Path
+) -> None:
+    """Those that enough tested recordings have and lack; from fold 9, and kept for others."""
+    task = find("statements")
+    (result,) = evaluate(model, task, store, cache, FAST)
+    (run,) = result.runs
+    having = run.answers.onehot.sum(0)
+    enough = (having >= 20) & (having <= len(run.row) - 20)
+    points = result.document["operating_points"]
+    assert points
+    assert [one["class"] for one in points] == [
+        name for name, told in zip(task.answers, enough, strict=True) if told
+    ]
+    ground = prepare_ground(model, task, store, cache, FAST)
+    (split,) = ground.splits
+    held = fit(
+        "logistic", ground.question, ground.examples(split.train), ground.examples(split.choose)
+    ).held
+    assert held is not None
+    for one in points:
+        column = task.answers.index(one["class"])
+        lacking = held.truth[:, column] == 0
+        (limit,) = one["threshold"]
+        assert (held.score[lacking, column] < limit).mean() == pytest.approx(0.9, abs=0.045)
+        tested = run.answers.truth[:, column] == 1
+        found = (run.answers.score[tested, column] >= limit).mean()
+        assert one["sensitivity"]["value"] == pytest.approx(found, abs=0.02)
+    assert np.array_equal(
+        Result.read(result.write(tmp_path)).runs[0].thresholds, run.thresholds, equal_nan=True
+    )
+
+
+def test_few_recordings_set_no_threshold_of_a_statement() -> None:
+    truth = np.zeros((40, 2), np.int64)
+    truth[:21, 1] = 1  # 19 without it
+    score = np.linspace(0, 1, 80).reshape(40, 2)
+    limits = judgement.thresholds(Answers(truth, score, np.zeros(40, np.int64)), 2)
+    assert (score[:, 0] < limits[0]).mean() == 0.9
+    assert np.isnan(limits[1])
+
+
+def test_a_limit_meets_the_score_that_it_came_from(
+    model: Model, store: Store, cache: Path
+) -> None:
+    """A forest's scores are few: as they are stored, the limit is still one of them."""
+    ground = prepare_ground(model, find("sex"), store, cache, FAST)
+    rows = ground.splits[0].test[:10]
+    second = np.array([0.1] * 9 + [0.35])
+    answers = Answers(np.array([0] * 9 + [1]), np.stack([1 - second, second], 1), np.zeros(10))
+    judged = ground.judged(answers, rows, answers)
+    assert (judged.answers.score[:, 1] >= judged.thresholds[1]).sum() == 1
+
+
+def test_without_a_choosing_side_what_chose_the_epoch_sets_thresholds(
+    model: Model, store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stub:
+        epoch = 3
+        validated = np.arange(0, 900, 7)
+        asked: list[NDArray[np.int64]] = []  # noqa: RUF012
+
+        def predict(self, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            self.asked.append(rows)
+            second = np.random.default_rng(0).random(len(store))[rows].astype(np.float32)
+            return np.stack([1 - second, second], axis=1)
+
+    monkeypatch.setattr("nerula.finetune.finetune", lambda *_, **__: Stub())
+    task = replace(find("sex"), splits=by_folds(TRAIN, set(), {"10"}))
+    ways = replace(FAST, probes=("finetuned",))
+    (result,) = evaluate(model, task, store, cache, ways)
+    (point,) = result.document["operating_points"]
+    truth = task.target(Facts.of(store))[Stub.validated]
+    score = np.random.default_rng(0).random(len(store))[Stub.validated]
+    (limit,) = point["threshold"]
+    assert (score[truth == 0] < limit).mean() == pytest.approx(0.9, abs=0.02)
+    assert {len(rows) for rows in Stub.asked} == {120, len(Stub.validated)}
+    monkeypatch.setattr(Stub, "validated", np.empty(0, np.int64))
+    (result,) = evaluate(model, task, store, cache, ways)
+    assert result.document["operating_points"] == []
 
 
 def test_a_result_comes_back_as_it_was(sex: Result, tmp_path: Path) -> None:
@@ -532,8 +616,19 @@ def test_the_verb(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Subjects and signals on two sides, counted: 0" in said
     assert "Pretraining checked" in said
     assert "Next: nerula probe" in said
+    assert said.count("sens. at spec.") == 2  # one each time
     (document,) = out.glob("results/sex/*.json")
     assert Result.read(document).metrics["auroc"]["n"] == 120
+
+
+@pytest.mark.usefixtures("loads_tiny")
+def test_the_table_of_statements_stays_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path / "m")
+    (result,) = probe(str(tmp_path / "m"), "statements", probes="logistic")
+    assert result.document["operating_points"]
+    assert "sens. at spec." not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("loads_tiny")
