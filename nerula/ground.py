@@ -211,12 +211,11 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     judged = np.unique(np.concatenate([rows for one in splits for rows in (one.choose, one.test)]))
     try:
         training = model.config.training if model.config else {}
-        seen = guards.unseen(training, facts, kind, store.digest, judged)
-        provenance = {"status": "checked", "detail": seen}
+        provenance = guards.unseen(training, facts, kind, store.digest, judged)._asdict()
     except guards.UnverifiedError as error:
         if not ways.unverified:
             raise
-        provenance = {"status": "unverified", "detail": error.message}
+        provenance = guards.Seen(guards.UNVERIFIED, error.message)._asdict()
     lacking = int((counts & ~complete).sum())
     held = (facts, target, splits, checks, provenance, features, lacking)
     return Ground(model, task, store, ways, *held)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ CONTAINS = {
 """Collections of data sets: the part that goes by another name of its own."""
 UNKNOWN = "none"
 """What provenance calls the fold of recordings that have none."""
+CHECKED, CANNOT_SAY, UNVERIFIED = "checked", "unknown", "unverified"
+"""What a result says of a model's pretraining: compared with what judges it; said, but of files
+that go by names of their own; not said, and believed on demand."""
 
 
 class LeakError(NerulaError):
@@ -79,7 +82,17 @@ def answerable(task: Task, facts: Facts, target: NDArray[Any], split: Split) -> 
         )
 
 
-def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows) -> str:
+class Seen(NamedTuple):
+    """What is known of a model's pretraining."""
+
+    status: str
+    """`CHECKED`, or `CANNOT_SAY` where its files cannot be compared by name."""
+    detail: str
+
+
+def unseen(
+    training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows
+) -> Seen:
     """Refuse a model that was pretrained on recordings it is judged by; return what was checked.
 
     `training` is the provenance in a model's config, `kind` and `digest` those of the store,
@@ -90,21 +103,27 @@ def unseen(training: Mapping[str, Any], facts: Facts, kind: str, digest: str, ju
     while stage:
         said.append(_unseen(stage, facts, kind, digest, judged))
         stage = stage.get("start", {}).get("training", {})
-    return "; before that, ".join(said) or _unseen(training, facts, kind, digest, judged)
+    return _joined(said or [_unseen(training, facts, kind, digest, judged)], "; before that, ")
+
+
+def _joined(seen: Sequence[Seen], between: str) -> Seen:
+    """Several trainings or data sets: checked only where each is."""
+    known = all(one.status == CHECKED for one in seen)
+    return Seen(CHECKED if known else CANNOT_SAY, between.join(one.detail for one in seen))
 
 
 def _unseen(
     training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows
-) -> str:
+) -> Seen:
     """One training."""
     if training.get("steps") == 0:
-        return "untrained: it has seen no recording"
+        return Seen(CHECKED, "untrained: it has seen no recording")
     data = training.get("data")
     if not isinstance(data, Mapping):
         raise _unverified("it does not say what the model was trained on")
     if data.get("parts"):  # a joined store: each data set in it for itself
         each = [_unseen({"data": part}, facts, kind, "", judged) for part in data["parts"]]
-        return "; ".join(each)
+        return _joined(each, "; ")
     folds, trained = data.get("folds"), data.get("kind")
     if trained is None and data.get("store") == digest:
         trained = kind
@@ -121,15 +140,16 @@ def _unseen(
                 f"The model was pretrained on {trained}, which contains {ours} ({inside[0]}).",
                 "Pretrain without that part.",
             )
-        return f"pretrained on {trained} without the part that is {ours}"
+        return Seen(CHECKED, f"pretrained on {trained} without the part that is {ours}")
     if FAMILIES.get(str(trained), trained) != ours:
         if trained in FAMILIES or trained in CONTAINS:
-            return f"pretrained on {trained}, judged on {kind}: different data sets"
-        return (
+            return Seen(CHECKED, f"pretrained on {trained}, judged on {kind}: different data sets")
+        return Seen(
+            CANNOT_SAY,
             f"pretrained on files of one's own ({trained}), judged on {kind}: that none of them "
-            "is in both cannot be seen from here"
+            "is in both cannot be seen from here",
         )
-    return _apart(data.get("without"), folds, (str(trained), kind), facts, judged)
+    return Seen(CHECKED, _apart(data.get("without"), folds, (str(trained), kind), facts, judged))
 
 
 def _apart(

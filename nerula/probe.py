@@ -281,7 +281,7 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
         shared = sum(one["shared_subjects"] + one["shared_signals"] for one in fits)
         console.print(f"Subjects and signals on two sides, counted: {shared}.")
     status = document["provenance"]
-    colour = "green" if status["status"] == "checked" else "red"
+    colour = {"checked": "green", "unknown": "yellow"}.get(status["status"], "red")
     console.print(f"[{colour}]Pretraining {status['status']}:[/] {status['detail']}.")
     main = document["task"]["main"]
     groups = [

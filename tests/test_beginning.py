@@ -68,7 +68,7 @@ def test_what_the_model_has_seen_counts_as_seen(store: Path, wide: Path, tmp_pat
             with pytest.raises(guards.LeakError, match=f"folds {fold}"):
                 guards.unseen(training, facts, kind, digest, rows)
         else:
-            said = guards.unseen(training, facts, kind, digest, rows)
+            said = guards.unseen(training, facts, kind, digest, rows).detail
             assert said.count("none in common") == 2
             assert "before that" in said
 

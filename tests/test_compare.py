@@ -327,8 +327,8 @@ def test_the_guard_knows_what_a_joined_store_left_out(store: Store) -> None:
         {"kind": "challenge2017", "folds": {"none": 8}, "without": guards.named(facts, judged)},
     ]
     training = {"steps": 5, "data": {"kind": "joined", "folds": {}, "parts": parts}}
-    said = guards.unseen(training, facts, "challenge2017", "", judged)
-    assert "without the recordings" in said
+    seen = guards.unseen(training, facts, "challenge2017", "", judged)
+    assert "without the recordings" in seen.detail
     with pytest.raises(guards.LeakError):
         guards.unseen(training, facts, "challenge2017", "", others)
     known = replace(facts, fold=np.array(["1"] * len(store), object))

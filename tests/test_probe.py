@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from nerula import bundle, gaps, guards, judgement, probes, sample
 from nerula.cli import main
@@ -24,7 +25,7 @@ from nerula.metrics import METRICS, Answers
 from nerula.model import Model
 from nerula.prepare import Options, make_store
 from nerula.pretrain import pretrain
-from nerula.probe import opened, probe
+from nerula.probe import _show_checks, opened, probe
 from nerula.probes import Examples, Question, fit
 from nerula.readers import open_source
 from nerula.results import Result, paired
@@ -427,6 +428,16 @@ def test_a_model_that_says_nothing_is_believed_only_on_demand(
         next(evaluate(silent, find("sex"), store, cache, FAST))
     result = next(evaluate(silent, find("sex"), store, cache, replace(FAST, unverified=True)))
     assert result.document["provenance"]["status"] == "unverified"
+
+
+def test_a_model_of_files_of_ones_own_is_judged_but_not_called_checked(
+    store: Store, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tiny(tmp_path / "m", data={"kind": "folder", "folds": {"none": 50}})
+    result = next(evaluate(own, find("sex"), store, cache, FAST))
+    assert result.document["provenance"]["status"] == "unknown"
+    _show_checks(Console(force_terminal=True, color_system="standard"), result.document)
+    assert "\x1b[33mPretraining unknown:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("folds", "refused"), [("1-8", False), ("1-9", True), ("all", True)])

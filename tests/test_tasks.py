@@ -311,7 +311,9 @@ def seen(bundled: Facts, data: dict[str, Any] | None, folds: tuple[str, ...] = (
          kind: str = "ptbxl100", **more: Any) -> str:  # fmt: skip
     rows = np.flatnonzero(np.isin(bundled.fold, folds))
     training = more | ({} if data is None else {"data": data})
-    return guards.unseen(training, bundled, kind, "abc", rows)
+    found = guards.unseen(training, bundled, kind, "abc", rows)
+    assert found.status == guards.CHECKED
+    return found.detail
 
 
 @pytest.mark.parametrize(
@@ -339,11 +341,32 @@ def test_a_model_that_saw_the_judged_folds_is_refused(
         {"kind": "ptbxl100", "folds": {str(fold): 100 for fold in range(1, 9)}},
         {"kind": "challenge2020", "folds": {"georgia": 5}},
         {"kind": "challenge2017", "folds": {"none": 8528}},
-        {"kind": "folder", "folds": {"none": 10}},
+        {"parts": [{"kind": "challenge2017"}, {"kind": "ptbxl100", "folds": {"1": 9}}]},
     ],
 )
 def test_a_model_that_saw_others_is_not(bundled: Facts, data: dict[str, Any]) -> None:
     assert "pretrained on" in seen(bundled, data)
+
+
+OWN = {"kind": "folder", "folds": {"none": 10}}
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"data": OWN},
+        {"data": {"parts": [{"kind": "challenge2017"}, OWN]}},
+        {"data": {"kind": "challenge2017"}, "start": {"training": {"data": OWN}}},
+        {"data": OWN, "start": {"training": {"steps": 0}}},
+    ],
+)
+def test_files_of_ones_own_are_neither_refused_nor_called_checked(
+    bundled: Facts, training: dict[str, Any]
+) -> None:
+    rows = np.flatnonzero(bundled.fold == "10")
+    found = guards.unseen(training, bundled, "ptbxl100", "abc", rows)
+    assert found.status == guards.CANNOT_SAY == "unknown"
+    assert "cannot be seen from here" in found.detail
 
 
 def test_provenance_of_older_runs_says_enough_for_the_same_store(bundled: Facts) -> None:

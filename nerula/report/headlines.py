@@ -181,12 +181,21 @@ def cautions(
         if run.collapsed
     ]
     results = [one for task in asked for one in task.results]
-    unverified = {one.document["model"]["method"] for one in results
-                  if one.document["provenance"]["status"] != "checked"}  # fmt: skip
+    names: dict[str, set[str]] = {}
+    for one in results:
+        held = one.document
+        names.setdefault(held["provenance"]["status"], set()).add(held["model"]["method"])
+    own_files = names.pop("unknown", set())
+    unverified = set().union(*(names[status] for status in names if status != "checked"))
     if unverified:
         said.append(
             f"Nobody knows what {words.listed(sorted(unverified))} was trained on: it may have "
             "seen the recordings that it is judged by."
+        )
+    if own_files:
+        said.append(
+            f"What {words.listed(sorted(own_files))} was trained on cannot be compared by name "
+            "with what it is judged by: some of those files may be the same recordings."
         )
     counts = [task.document["data"]["tested"] for task in asked]
     few = sorted({count for count in counts if count < FEW})
