@@ -46,6 +46,9 @@ def evaluate(
         return
     if 1 in ground.ways.labels and ground.ways.asked(task) != (FINETUNED,):
         ground.features.of(np.concatenate([rows for one in ground.splits for rows in one.all]))
+        tested = np.concatenate([one.test for one in ground.splits])
+        for gap in _gaps(ground):
+            ground.features.of(tested, gap)
     for probe in ground.ways.asked(task):
         yield from _finetuned(ground) if probe == FINETUNED else _probe(ground, probe)
 
@@ -55,7 +58,7 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
     for share in ground.ways.labels:
         cases: dict[Gap, list[Judged]] = {WHOLE: []}
         if share == 1:
-            cases |= {Gap(g, how): [] for g in ground.ways.gaps for how in FILLINGS}
+            cases |= {gap: [] for gap in _gaps(ground)}
         chance: list[Judged] = []
         fits: list[dict[str, Any]] = []
         first: probes.Fitted | None = None
@@ -69,17 +72,20 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
             first = first or fitted
             truth = ground.target[split.test]
             for gap, judged in cases.items():
-                if gap is WHOLE or not number:  # gaps are measured on the first split
-                    z = ground.features.of(split.test, None if gap is WHOLE else gap)
-                    answers = fitted.answer(z, truth)
-                    judged.append(ground.judged(answers, split.test, fitted.held))
+                z = ground.features.of(split.test, None if gap is WHOLE else gap)
+                answers = fitted.answer(z, truth)
+                judged.append(ground.judged(answers, split.test, fitted.held))
             blind = probes.constant(ground.question, ground.target[split.train], truth)
             chance.append(ground.judged(blind, split.test, None))
         for gap, judged in cases.items():
             way = {"probe": probe, "labels": share, "gap": gap.share, "filling": gap.filling}
-            count = len(judged)
-            found = ground.result(way, judged, chance[:count], fits[:count])
+            found = ground.result(way, judged, chance, fits)
             yield replace(found, fitted=first if gap is WHOLE else None)
+
+
+def _gaps(ground: Ground) -> list[Gap]:
+    """Every share that is to be missing, in every filling."""
+    return [Gap(share, how) for share in ground.ways.gaps for how in FILLINGS]
 
 
 def _fits(ground: Ground, share: float) -> Iterator[tuple[int, int, Split]]:

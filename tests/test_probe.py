@@ -393,6 +393,36 @@ def test_fewer_labels_and_gaps(model: Model, store: Store, cache: Path) -> None:
     assert all(np.abs(scores[0] - other).max() > 1e-3 for other in scores[1:])
 
 
+def test_gaps_are_measured_on_every_split_and_embedded_once(
+    model: Model, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A curve from 0 % on is of the same recordings at every point."""
+    nine, ten = (by_folds(TRAIN, {one}, {other}) for one, other in (("10", "9"), ("9", "10")))
+    task = replace(find("sex"), splits=lambda facts, counts: [
+        *nine(facts, counts), *ten(facts, counts)])  # fmt: skip
+    embedded: list[tuple[Gap | None, int]] = []
+    fresh = Features.fresh
+
+    def counted(self: Features, rows: Any, gap: Any, advance: Any) -> Any:
+        embedded.extend((gap, int(row)) for row in rows)
+        return fresh(self, rows, gap, advance)
+
+    monkeypatch.setattr(Features, "fresh", counted)
+    ways = replace(FAST, gaps=(0.3,), probes=("logistic", "forest"))
+    results = list(evaluate(model, task, store, tmp_path, ways))
+    assert len(results) == 2 * (1 + len(gaps.FILLINGS))
+    whole = results[0]
+    assert whole.document["data"]["tested"] == 240
+    for result in results:
+        assert [fit["split"] for fit in result.document["fits"]] == [0, 1]
+        for one, other in zip(whole.runs, result.runs, strict=True):
+            assert whole.names(one).tolist() == result.names(other).tolist()
+        for name, held in result.metrics.items():
+            assert held["n"] == 240
+            assert held["chance"] == whole.metrics[name]["chance"]
+    assert len(embedded) == len(set(embedded)) == 1200 + 240 * len(gaps.FILLINGS)
+
+
 @pytest.mark.parametrize("name", ["age", "statements", "infarction-norm"])
 def test_other_tasks_on_the_sample(name: str, model: Model, store: Store, cache: Path) -> None:
     task = find(name)

@@ -242,6 +242,59 @@ def test_a_damaged_result_is_left_out_by_name(place: Path, tmp_path: Path) -> No
     assert ">Sex <" in text
 
 
+def test_what_cannot_be_compared_is_said_at_the_top_and_not_called_checked(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "probed" / "results" / "age", tmp_path / "age")
+    (path,) = (tmp_path / "age").glob("*.json")
+    held = json.loads(path.read_text(encoding="utf-8"))
+    held["provenance"] = {"status": "unknown", "detail": "files of one's own"}
+    path.write_text(json.dumps(held), encoding="utf-8")
+    report(tmp_path, out=tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "What nerula was trained on cannot be compared by name" in text
+    assert "Nobody knows" not in text
+    assert '<span class="unsure">? unknown</span>' in text
+
+
+def test_many_operating_points_are_folded(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "probed" / "results" / "statements", tmp_path / "statements")
+    (path,) = (tmp_path / "statements").glob("*.json")
+    held = json.loads(path.read_text(encoding="utf-8"))
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    for count in (6, 7):
+        held["operating_points"] = [
+            {"class": name, "aimed_specificity": 0.9, "threshold": [0.5],
+             "sensitivity": share, "specificity": share}
+            for name in held["task"]["answers"][:count]
+        ]  # fmt: skip
+        path.write_text(json.dumps(held), encoding="utf-8")
+        report(tmp_path, out=tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert "<li>AFIB (atrial fibrillation): sensitivity 0.500 (0.400 to 0.600)" in text
+        assert ("<summary>Sensitivity at 90 % specificity" in text) is (count > 6)
+        parser = Balanced()
+        parser.feed(text)
+        assert parser.open == []
+
+
+def test_gaps_of_other_recordings_are_not_joined_to_whole_ones(place: Path) -> None:
+    """Gaps were once measured on the first of several splits only."""
+    folder = place / "probed" / "results" / "sex"
+    results = [Result.read(path) for path in sorted(folder.glob("*logistic*.json"))]
+    (asked,) = grouped(results)
+    assert ": 0 %: " in asked.gaps[0].drawn
+    assert "instead of" in headlines.missing(asked)
+    for one in results:
+        if not one.document["way"]["gap"]:
+            fits = one.document["fits"]
+            fits.append(fits[0] | {"split": 1})
+    (asked,) = grouped(results)
+    assert ": 0 %: " not in asked.gaps[0].drawn
+    assert ": 10 %: " in asked.gaps[0].drawn
+    assert "instead of" not in headlines.missing(asked)
+
+
 def test_headlines_tell_better_than_guessing_from_chance(place: Path) -> None:
     paths = sorted((place / "probed" / "results" / "sex").glob("*logistic.json"))
     result = Result.read(paths[0])

@@ -44,7 +44,8 @@ def missing_signal(asked: "Asked", group: list[Result], name: Callable[[Result],
     broken: dict[str, list[Result]] = {}
     for one in full:
         broken.setdefault(name(one), []).append(one)
-    for who, held in broken.items():
+    for who, measured in broken.items():
+        held = _comparable(measured)
         if len(held) < 2 or len(asked.gaps) == GAPS_DRAWN:
             continue
         whole = [one for one in held if not one.document["way"]["gap"]]
@@ -56,19 +57,36 @@ def missing_signal(asked: "Asked", group: list[Result], name: Callable[[Result],
                 points = [(one.document["way"]["gap"], one.metrics[asked.main])
                           for one in whole + mine]  # fmt: skip
                 ways[said] = sorted(points, key=lambda pair: pair[0])
+        if not ways:
+            continue
+        fits = max(len(one.document["fits"]) for one in held)
+        means = f" (means of {fits} fits)" if fits > 1 else ""
         x = axis([gap for line in ways.values() for gap, _ in line], "share of the signal missing")
         x = Axis(x.low, x.high, x.ticks, x.label, percent)
         asked.gaps.append(
             Figure(
                 f"Missing signal: {who}",
                 _curves(asked, ways, x, f"{asked.title}, {who}: {asked.metric} by missing signal"),
-                f"{asked.metric} on the same recordings with bursts of 0.5 s taken out. The "
-                "flatter the curve, the less missing signal matters; the line of what is hidden "
-                "from the encoder should lie above believing zeros or straight lines"
+                f"{asked.metric} on the same recordings with bursts of 0.5 s taken out{means}. "
+                "The flatter the curve, the less missing signal matters; the line of what is "
+                "hidden from the encoder should lie above believing zeros or straight lines"
                 f"{' (here: below, less is better)' if _lower(asked) else ''}.",
             )
         )
         asked.gaps_key = key(list(ways))
+
+
+def _comparable(held: Sequence[Result]) -> list[Result]:
+    """The most that are about the same splits: gaps were once measured on the first only."""
+    found: dict[frozenset[int], list[Result]] = {}
+    for one in held:
+        found.setdefault(splits(one.document), []).append(one)
+    return max(found.values(), key=len)
+
+
+def splits(document: Mapping[str, Any]) -> frozenset[int]:
+    """Which of a task's splits a result is about: with them, which recordings were tested."""
+    return frozenset(fit["split"] for fit in document["fits"])
 
 
 def _by_name(

@@ -7,6 +7,7 @@ from typing import Any
 from nerula.report import words
 from nerula.report.answers import Answer, Asked
 from nerula.report.charts import fixed, percent
+from nerula.report.curves import splits
 from nerula.report.pictures import Filling
 from nerula.report.training import Trained
 
@@ -142,17 +143,18 @@ def missing(asked: Asked) -> str:
 
 
 def _counterpart(asked: Asked, document: Mapping[str, Any]) -> str:
-    """The same model and probe with all labels and whole recordings."""
+    """The same model and probe on the same splits, with all labels and whole recordings."""
     for one in asked.results:
-        held = one.document
-        way, model = held["way"], held["model"]["fingerprint"]
-        same = (model, way["probe"]) == (
-            document["model"]["fingerprint"],
-            document["way"]["probe"],
-        )
-        if same and way["labels"] == 1 and not way["gap"]:
+        way = one.document["way"]
+        if way["labels"] == 1 and not way["gap"] and _who(one.document) == _who(document):
             return fixed(one.metrics[asked.main]["value"])
     return ""
+
+
+def _who(document: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A model under its name, its probe, and what it was tested on."""
+    model = document["model"]
+    return model["fingerprint"], model.get("title"), document["way"]["probe"], splits(document)
 
 
 def also(runs: Sequence[Trained], fillings: Sequence[Filling]) -> list[str]:
