@@ -1,6 +1,7 @@
 """From a model and data to a result: nothing of the test side gets in, nothing is made up."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -184,6 +185,23 @@ def test_the_majority_is_what_stands_beside() -> None:
     assert blind.predicted.tolist() == [0, 0, 0, 0]
     assert score(blind, "accuracy") == 0.25
     assert score(blind, "auroc") == 0.5
+
+
+def test_the_page_on_tasks_has_these_grids() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0][2:]: line for line in page.splitlines() if "| " in line[:2]}
+    for name, kind, row in (
+        ("logistic", "classes", "logistic regression"),
+        ("ridge", "values", "ridge"),
+        ("mlp", "classes", "MLP, 128 hidden"),
+    ):
+        strengths = {one.get("C", one.get("alpha")) for one in probes.GRIDS[name, kind]}
+        written = {
+            float(one) for one in re.findall(r"\b\d[\d.]*", rows[row].replace(",000", "000"))
+        }
+        assert strengths | {128.0} == written | {128.0}
+    assert probes.QUICK == ("logistic", "ridge", "mlp")
+    assert f"all probes of statements on at most {probes.CANDIDATE_ROWS:,}" in page
 
 
 # --- results ---------------------------------------------------------------------------------
