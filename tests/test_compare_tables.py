@@ -28,9 +28,15 @@ COLUMN = Column("sex", "svc", "accuracy")
 
 
 def answered(
-    truth: list[int], said: list[int], names: tuple[str, ...] = ("a", "b", "c", "d")
+    truth: list[int],
+    said: list[int],
+    names: tuple[str, ...] = ("a", "b", "c", "d"),
+    *,
+    fitted: int = 9,
+    probe: str = "svc",
+    leads: tuple[str, ...] = (),
 ) -> Result:
-    """A result about as many people."""
+    """A result about as many people, of a probe that was fitted on so many recordings."""
     predicted = np.array(said)
     score = np.eye(2)[predicted]
     count = len(truth)
@@ -42,9 +48,13 @@ def answered(
         "format": FORMAT,
         "task": {"name": "sex"},
         "model": {"fingerprint": "0"},
-        "data": {"kind": "sample", "split": "s", "store": "d"},
-        "way": {"probe": "svc", "labels": 1.0, "gap": 0.0, "filling": "masked"},
-        "fits": [{"shared_subjects": 0, "shared_signals": 0}],
+        "data": {"kind": "sample", "split": " ".join(names[:count]), "store": "d"},
+        "way": {"probe": probe, "labels": 1.0, "gap": 0.0, "filling": "masked"}
+        | ({"leads": list(leads)} if leads else {}),
+        "fits": [
+            {"split": 0, "draw": 0, "train": fitted, "choose": 0}
+            | {"shared_subjects": 0, "shared_signals": 0}
+        ],
         "provenance": {"status": "checked"},
         "command": "nerula compare --out /home/me/out",
     }
@@ -57,7 +67,9 @@ def planned(folder: Path, results: dict[str, list[Result]]) -> Plan:
     for name, several in results.items():
         for seed, result in enumerate(several):
             path = result.write(folder / "results" / name / f"seed-{seed}")
-            inputs = {"task": "sex", "probe": "svc", "labels": 1.0, "gaps": []}
+            way = result.document["way"]
+            inputs = {"task": "sex", "labels": 1.0, "gaps": []}
+            inputs |= {key: way[key] for key in ("probe", "leads") if key in way}
             files = [str(p.relative_to(folder)) for p in (path, path.with_suffix(".npz"))]
             cell = Cell(f"{name} {seed}", "probe", name, seed, inputs, status=FINISHED, made=files)
             made[cell.name] = cell

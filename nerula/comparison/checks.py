@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import guards
-from nerula.comparison.plan import FINISHED, PRETRAIN, PROBE, Plan
-from nerula.errors import NerulaError
+from nerula.comparison.plan import FINISHED, PRETRAIN, PROBE, Cell, Plan
 from nerula.results import Result
 from nerula.store import Store
 from nerula.tasks import Facts, Split, Task, find
@@ -21,6 +20,8 @@ from nerula.tasks.task import FAMILIES
 
 Check = dict[str, Any]
 """What was checked, how much was looked at, how often it is broken, and words."""
+Answered = tuple[Cell, dict[str, Any]]
+"""A finished probe and the document of one of its results."""
 
 
 def before(
@@ -47,28 +48,37 @@ def summed(checks: Sequence[Check]) -> list[Check]:
     return list(found.values())
 
 
-def after(plan: Plan) -> list[Check]:
-    """Compare all results with each other: the same recordings, the same budget, no leak."""
-    documents = [
+def answered(plan: Plan) -> list[Answered]:
+    """What finished probes have answered, each beside its cell."""
+    return [
         (cell, Result.read(plan.folder / path).document)
         for cell in plan.cells.values()
         if cell.kind == PROBE and cell.status == FINISHED
         for path in cell.made
         if Path(path).suffix == ".json"
     ]
+
+
+def unlike(documents: Sequence[Answered]) -> set[tuple[str, tuple[str, ...]]]:
+    """Tasks, each with the leads that models are given, whose rows are tested differently.
+
+    Other leads may well be other recordings: those that lack one are left out.
+    """
+    tested: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for cell, one in documents:
+        asked = one["task"]["name"], tuple(cell.inputs.get("leads", ()))
+        key = f"{one['data']['split']} {one['data']['store']}"
+        tested.setdefault(asked, set()).add(key)
+    return {asked for asked, splits in tested.items() if len(splits) > 1}
+
+
+def after(plan: Plan, documents: Sequence[Answered]) -> list[Check]:
+    """Compare all results with each other: the same recordings, the same budget, no leak."""
     fits = [fit for _, document in documents for fit in document["fits"]]
     shared = sum(fit.get("shared_subjects", 0) + fit.get("shared_signals", 0) for fit in fits)
     unverified = [cell.name for cell, one in documents if one["provenance"]["status"] != "checked"]
-    tested: dict[str, set[str]] = {}
-    for _, one in documents:
-        key = f"{one['data']['split']} {one['data']['store']}"
-        tested.setdefault(one["task"]["name"], set()).add(key)
-    uneven = [name for name, splits in tested.items() if len(splits) > 1]
-    if uneven:
-        raise NerulaError(
-            f"Rows were judged on different recordings: {', '.join(uneven)}.",
-            "Compare them in one folder, from one store.",
-        )
+    tasks = {one["task"]["name"] for _, one in documents}
+    uneven = {task for task, _ in unlike(documents)}
     models: dict[tuple[str, int], set[str]] = {}
     for cell, one in documents:
         models.setdefault((cell.row, cell.seed), set()).add(one["model"]["fingerprint"])
@@ -79,7 +89,7 @@ def after(plan: Plan) -> list[Check]:
                "results"),
         _check("trainings whose results are of several models", len(models),
                sum(len(several) > 1 for several in models.values()), "trainings"),
-        _check("tasks whose rows were judged on different recordings", len(tested),
+        _check("tasks whose rows were judged on different recordings", len(tasks),
                len(uneven), "tasks"),
         _check("rows that saw more or fewer recordings than most", len(seen),
                sum(number != _usual(seen) for number in seen.values()), "rows"),

@@ -1,0 +1,63 @@
+"""Rows side by side: what was tested, what was fitted on, and what one answer stands beside."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nerula.comparison import checks
+from nerula.comparison.plan import Plan
+from nerula.comparison.publish import publish
+from nerula.comparison.tables import Column, Table
+from nerula.errors import NerulaError
+from tests.test_compare_tables import COLUMN, TRUTH, answered, planned
+
+ONE = Column("sex", "svc", "accuracy", leads=("V2",))
+QUIET = Console(quiet=True)
+
+
+def of_leads(folder: Path, byol: tuple[str, ...]) -> Plan:
+    """NERULA asked with all its leads and, without the recording that lacks it, with V2."""
+    whole = {name: [answered(TRUTH, TRUTH)] for name in ("nerula", "byol")}
+    plan = planned(folder, whole)
+    three = {"nerula": ("a", "b", "c"), "byol": byol}
+    lacking = {
+        name: [answered(TRUTH[:3], TRUTH[:3], names, leads=("V2",))]
+        for name, names in three.items()
+    }
+    for cell in planned(folder, lacking).cells.values():
+        plan.cells[f"{cell.name} V2"] = replace(cell, name=f"{cell.name} V2")
+    names = ("nerula", "byol")
+    plan.tables = [Table("V2", "V2", (ONE,), names), Table("sex", "Sex", (COLUMN,), names)]
+    return plan
+
+
+def broken(plan: Plan, name: str) -> int:
+    """How often a check is broken."""
+    (one,) = [c for c in checks.after(plan, checks.answered(plan)) if name in c["check"]]
+    return int(one["broken"])
+
+
+def test_leads_that_some_recordings_lack_are_tested_apart(tmp_path: Path) -> None:
+    plan = of_leads(tmp_path, ("a", "b", "c"))
+    assert broken(plan, "judged on different") == 0
+    publish(plan, QUIET)
+    tested = [
+        json.loads((tmp_path / "tables" / f"{name}.json").read_text())["rows"][0]["cells"][0]["n"]
+        for name in ("sex", "V2")
+    ]
+    assert tested == [4, 3]
+
+
+def test_a_table_that_cannot_be_made_keeps_no_other_from_being_published(tmp_path: Path) -> None:
+    plan = of_leads(tmp_path, ("a", "b", "x"))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "V2.json").write_text("an earlier one")
+    with pytest.raises(NerulaError, match="V2: Rows were judged on different recordings: sex V2"):
+        publish(plan, QUIET)
+    assert broken(plan, "judged on different") == 1
+    made = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert made == {"sex.json", "sex.md", "sex.tex", "checks.json"}
+    assert "### Sex" in (tmp_path / "tables.md").read_text()
