@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nerula.comparison import checks
+from nerula.comparison import checks, document
 from nerula.comparison.plan import Plan
 from nerula.comparison.publish import publish
+from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Column, Table
 from nerula.errors import NerulaError
 from tests.test_compare_tables import COLUMN, TRUTH, answered, planned
@@ -61,3 +62,29 @@ def test_a_table_that_cannot_be_made_keeps_no_other_from_being_published(tmp_pat
     made = {path.name for path in (tmp_path / "tables").iterdir()}
     assert made == {"sex.json", "sex.md", "sex.tex", "checks.json"}
     assert "### Sex" in (tmp_path / "tables.md").read_text()
+
+
+def test_what_rows_were_fitted_on_is_counted_and_said(tmp_path: Path) -> None:
+    def plan(name: str, fitted: dict[str, int]) -> Plan:
+        results = {row: [answered(TRUTH, TRUTH, fitted=n)] for row, n in fitted.items()}
+        return planned(tmp_path / name, results)
+
+    alike = plan("alike", {"nerula": 1900, "modal": 1900, "byol": 1900})
+    assert broken(alike, "fitted on different") == 0
+    made = document.of_table(alike.tables[0], Standings(alike))
+    assert made["rows"][0]["cells"][0]["fitted"] == 1900
+    assert not [said for said in made["sentences"] if "Fitted" in said]
+
+    unlike = plan("unlike", {"nerula": 1900, "modal": 1200, "byol": 1900})
+    assert broken(unlike, "fitted on different") == 1
+    assert broken(unlike, "judged on different") == 0
+    made = document.of_table(unlike.tables[0], Standings(unlike))
+    said = "Fitted on 1,200 recordings: Modally reduced; on 1,900: NERULA and BYOL."
+    assert said in made["sentences"]
+    publish(unlike, QUIET)  # it is no error
+
+
+def test_a_network_trained_on_labels_is_counted_beside_the_probes(tmp_path: Path) -> None:
+    trained = answered(TRUTH, TRUTH, fitted=1200, probe="finetuned")
+    other = {"nerula": [answered(TRUTH, TRUTH, fitted=1900)], "supervised": [trained]}
+    assert broken(planned(tmp_path, other), "fitted on different") == 1

@@ -72,6 +72,21 @@ def unlike(documents: Sequence[Answered]) -> set[tuple[str, tuple[str, ...]]]:
     return {asked for asked, splits in tested.items() if len(splits) > 1}
 
 
+def _fitted_unlike(documents: Sequence[Answered]) -> set[str]:
+    """Tasks whose rows were fitted on other numbers of recordings, of the same labels and leads.
+
+    All probes of a task, and a network that is trained on its labels, have the same splits.
+    """
+    fitted: dict[tuple[Any, ...], set[tuple[int, ...]]] = {}
+    for cell, one in documents:
+        if one["way"]["gap"]:
+            continue  # measured on fewer splits, with a probe that is counted without a gap
+        asked = one["task"]["name"], one["way"]["labels"], *cell.inputs.get("leads", ())
+        counts = tuple(fit[side] for fit in one["fits"] for side in ("train", "choose"))
+        fitted.setdefault(asked, set()).add(counts)
+    return {asked[0] for asked, several in fitted.items() if len(several) > 1}
+
+
 def after(plan: Plan, documents: Sequence[Answered]) -> list[Check]:
     """Compare all results with each other: the same recordings, the same budget, no leak."""
     fits = [fit for _, document in documents for fit in document["fits"]]
@@ -91,6 +106,8 @@ def after(plan: Plan, documents: Sequence[Answered]) -> list[Check]:
                sum(len(several) > 1 for several in models.values()), "trainings"),
         _check("tasks whose rows were judged on different recordings", len(tasks),
                len(uneven), "tasks"),
+        _check("tasks whose rows were fitted on different numbers of recordings", len(tasks),
+               len(_fitted_unlike(documents)), "tasks"),
         _check("rows that saw more or fewer recordings than most", len(seen),
                sum(number != _usual(seen) for number in seen.values()), "rows"),
     ]  # fmt: skip

@@ -96,6 +96,7 @@ def _cell(
         **_rounded(cell.interval),
         "n": cell.n,
         "subjects": cell.subjects,
+        "fitted": cell.fitted,
         "seeds": list(cell.seeds),
         "paper": paper,
         "best": best,

@@ -33,6 +33,8 @@ class Standing:
     n: int
     subjects: int
     seeds: tuple[int, ...]
+    fitted: int
+    """Labelled recordings that it was fitted on, the mean over splits."""
 
     @property
     def interval(self) -> Interval:
@@ -60,10 +62,12 @@ class Standings:
         cells = [cell for cell in self.plan.of(row.name, asked) if cell.status == FINISHED]
         runs: list[Judged] = []
         names: list[NDArray[np.str_]] = []
+        fitted: list[int] = []
         for cell in cells:
             result = self._result(cell.made, asked)
             runs += result.runs
             names += [result.names(run) for run in result.runs]
+            fitted += [fit["train"] for fit in result.document["fits"]]
         if not runs:
             return None
         tested = np.unique(np.concatenate(names))
@@ -71,8 +75,10 @@ class Standings:
         value, resampled = drawn.values(runs, metric(column.metric))
         if not np.isfinite(value):
             return None
-        people = len(drawn.people)
-        return Standing(value, resampled, len(tested), people, tuple(c.seed for c in cells))
+        people, seeds = len(drawn.people), tuple(cell.seed for cell in cells)
+        return Standing(
+            value, resampled, len(tested), people, seeds, round(float(np.mean(fitted)))
+        )
 
     def _result(self, made: Sequence[str], column: Column) -> Result:
         """The result of a cell that belongs to a column."""

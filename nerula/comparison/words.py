@@ -1,6 +1,6 @@
 """Words: what a table says, and where it and the paper disagree, in plain sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -9,7 +9,7 @@ def about(document: dict[str, Any]) -> list[str]:
     said = [_ranking(document), _figures(document), _ahead(document, "pretrained")]
     own = ", which has one answer of its own for all probes"
     said += [_ahead(document, "control"), _beside(document, "supervised", own)]
-    said += [_beside(document, "more data", ""), _missing(document)]
+    said += [_beside(document, "more data", ""), _fitted(document), _missing(document)]
     return [one for one in said if one]
 
 
@@ -36,10 +36,7 @@ def budget(seen: dict[str, int]) -> str:
     """How many recordings each training saw."""
     if not seen:
         return "Nothing was trained without labels."
-    alike: dict[int, list[str]] = {}
-    for name, count in seen.items():
-        alike.setdefault(count, []).append(name)
-    each = [f"{count:,} by {_listed(names)}" for count, names in sorted(alike.items())]
+    each = [f"{count:,} by {_listed(names)}" for count, names in _alike(seen)]
     return f"Recordings seen in pretraining, each time counted: {'; '.join(each)}."
 
 
@@ -177,6 +174,37 @@ def _beside(document: dict[str, Any], kind: str, which: str) -> str:
             ]
         )
     )
+
+
+def _fitted(document: dict[str, Any]) -> str:
+    """Who was fitted on how many labelled recordings, where rows differ in it."""
+    groups: dict[str, dict[str, int]] = {}
+    for place, column in enumerate(document["columns"]):
+        if column["gap"]:
+            continue  # its probe is that of the column without one
+        about = column["heading"].partition(", ")[2]
+        groups.setdefault(about, {}).update(
+            {row["title"]: row["cells"][place]["fitted"] for row in document["rows"]
+             if row["cells"][place]}
+        )  # fmt: skip
+    said = []
+    for about, counts in groups.items():
+        if len(set(counts.values())) < 2:
+            continue
+        each = [
+            f"{count:,}{'' if place else ' recordings'}: {_listed(names)}"
+            for place, (count, names) in enumerate(_alike(counts))
+        ]
+        said.append(f"Fitted on {'; on '.join(each)}{f' ({about})' if about else ''}.")
+    return " ".join(said)
+
+
+def _alike(counts: Mapping[str, int]) -> list[tuple[int, list[str]]]:
+    """Each number, from the least on, and whose it is."""
+    found: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        found.setdefault(count, []).append(name)
+    return sorted(found.items())
 
 
 def _missing(document: dict[str, Any]) -> str:
