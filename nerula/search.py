@@ -76,7 +76,7 @@ def search(
     batch
         Recordings per step.
     folds
-        Which folds to train on; fewer are faster.
+        Which folds to train on; fewer are faster. Those that judge or test are refused.
     seed
         Of every trial but the repeated defaults, which have this one and the next two.
     device
@@ -105,6 +105,7 @@ def search(
     ranges = spaces.of(kind, method, over)
     opened = Store.open(store)
     judge = Judge(opened)  # a store that nothing can be judged by is refused before any training
+    judge.refuse(folds)
     asked = {
         "method": method, "store": opened.digest, "over": _described(ranges),
         "epochs": epochs, "batch": batch, "folds": folds, "seed": seed,

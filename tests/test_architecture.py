@@ -163,6 +163,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__init__", "features", "leads", "plane", "portable", "quality", "readers", "signal"}
     | {"similar", "store"},
     "searching": {
+        "batches",
         "bounds",
         "errors",
         "guards",

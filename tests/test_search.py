@@ -143,6 +143,22 @@ def test_a_store_that_nothing_can_be_judged_by_is_refused_before_any_training(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("folds", "said"), [("all", "9 and 10"), ("1-9", "9"), ("1,10", "10"), ("8-12", "9 and 10")]
+)
+def test_folds_that_judge_or_test_are_refused_before_any_training(
+    folds: str, said: str, store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"would train on fold {said}, by which"):
+        search("nerula", store, tmp_path / "out", folds=folds, trials=1, epochs=1, over=TINY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_folds_may_train(store: Path) -> None:
+    for folds in ("1-8", "2,3"):
+        Judge(Store.open(store)).refuse(folds)
+
+
 def test_why_no_trial_has_finished_is_said(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

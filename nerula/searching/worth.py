@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import guards
+from nerula.batches import chosen_folds
 from nerula.errors import UsageError
 from nerula.model import Model
 from nerula.tasks import Facts, find
@@ -42,6 +43,8 @@ class _Question(NamedTuple):
     fits: Rows
     judges: Rows
     target: NDArray[np.float64]
+    apart: Rows
+    """Who judges here, and who tests later."""
 
 
 class Judge:
@@ -50,7 +53,20 @@ class Judge:
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._sex, self._age = (_question(store, name) for name in ("sex", "age"))
+        self._apart = np.unique(np.concatenate([self._sex.apart, self._age.apart]))
         self._rows = np.unique(np.concatenate([*self._sex[:2], *self._age[:2]]))
+
+    def refuse(self, folds: str) -> None:
+        """Refuse to train on folds that choose here or test later: scores would mean nothing."""
+        fold = self._store.column("fold")
+        apart = {name for name in fold[self._apart] if name is not None}
+        both = sorted(apart & set(fold[chosen_folds(fold, folds)]), key=int)
+        if both:
+            raise UsageError(
+                f"--folds {folds} would train on fold {' and '.join(both)}, by which trials are "
+                "judged or later tested.",
+                "Train on folds 1-8, or on fewer of them.",
+            )
 
     def __call__(self, method: "Method", window: int, *, bf16: bool = False) -> Worth:
         """The worth of a method as it is now; it is in training mode again afterwards."""
@@ -97,4 +113,5 @@ def _question(store: "Store", name: str) -> _Question:
             "A search needs PTB-XL, or the bundled sample.",
         )
     chosen = np.random.default_rng(0).permutation(split.train)[:FITTED]
-    return _Question(np.sort(chosen), split.choose, target.astype(np.float64))
+    apart = np.concatenate((split.choose, split.test))
+    return _Question(np.sort(chosen), split.choose, target.astype(np.float64), apart)
