@@ -291,6 +291,15 @@ def test_pretraining_on_what_judges_is_refused(seen_as: str, store: Store, tmp_p
         run(tmp_path / "out", store, data=data, on="mine")
 
 
+@pytest.mark.usefixtures("nothing_is_computed")
+@pytest.mark.parametrize("whose", ["*", NAME])
+def test_folds_that_judge_cannot_be_set_for_a_row(
+    whose: str, store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="all rows are trained on the same folds"):
+        run(tmp_path, store, settings=[f"{whose}.folds=all"])
+
+
 def test_every_row_gets_the_same_budget(done: Path, store: Store) -> None:
     plan = Plan.read(done)
     count = len(checks.chosen(store, "1-8"))

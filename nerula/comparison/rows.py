@@ -163,12 +163,17 @@ def configured(row: Row, settings: Settings, *, large: bool) -> Row:
 
 
 def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
-    """Refuse what would be set for nobody."""
+    """Refuse what would be set for nobody, and what all rows have in common."""
     names = {"*", *(row.name for row in rows), *(row.method for row in rows)}
     for whose, option, _ in settings:
         if whose not in names:
             near = nearest(whose, sorted(names))
             raise UsageError(f"--set {whose}.{option}: {whose} is not compared.", near)
+        if option == "folds":  # they are checked against what judges, for all rows at once
+            raise UsageError(
+                f"--set {whose}.folds: all rows are trained on the same folds, 1-8.",
+                "Pretrain on a store of other recordings: --data NAME=STORE --on NAME.",
+            )
 
 
 def _options(method: str) -> dict[str, Any]:
