@@ -3,14 +3,21 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerula.bounds import check
 from nerula.errors import UsageError, nearest, unknown
 from nerula.options import LOOP, read_value, split
 
+if TYPE_CHECKING:
+    from nerula.method import Method
+
 RESNET_50 = (64, 128, 256, 512)
 """Channels of its four stages (times 4); the light ResNet has 64 in each."""
+
+READ_OUT = "stats"
+"""How every row's tokens become an embedding: mean, deviation and maximum. Methods differ in their
+own `pooling`, and a comparison of methods is none of poolings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,23 +150,33 @@ def read_settings(written: Sequence[str]) -> Settings:
 
 
 def configured(row: Row, settings: Settings, *, large: bool) -> Row:
-    """A row with the large ResNet where it is asked for, and what was set for it."""
+    """A row with the read-out of all, the large ResNet where it is asked for, and what was set."""
     from nerula.methods import find as method_of
 
-    arguments = dict(row.arguments)
+    kind, known = method_of(row.method), _options(row.method)
+    arguments = {**({} if row.many else _read_out(kind, known)), **row.arguments}
     if large and row.resnet:
         arguments["widths"] = RESNET_50
-    known = _options(row.method)
     for whose in ("*", row.method, row.name):  # the more special has the last word
         arguments |= {
             option: _fitting(f"{name}.{option}", value, known.get(option))
             for name, option, value in settings
             if name == whose and (whose != "*" or option in known)
         }
-    kind = method_of(row.method)
     _, own = split(kind, None, arguments)
     check(kind.__init__, own)
     return replace(row, arguments=arguments)
+
+
+def _read_out(kind: "type[Method]", known: Mapping[str, Any]) -> dict[str, Any]:
+    """The pooling of a comparison, for a method that has it."""
+    if "pooling" not in known:
+        return {}
+    try:
+        check(kind.__init__, {"pooling": READ_OUT})
+    except UsageError:  # a method of one's own may mean something else by the word
+        return {}
+    return {"pooling": READ_OUT}
 
 
 def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
