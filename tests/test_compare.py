@@ -460,7 +460,7 @@ def test_everything_in_miniature(tmp_path: Path) -> None:
         name for name, row in rows.ROWS.items() if not (row.without or row.many)
     }
     seen = checks.recordings_seen(Plan.read(tmp_path))
-    assert len(seen) == 8
+    assert len(seen) == 9
     assert len(set(seen.values())) == 1
     assert verb.compare(out=tmp_path, show=True) == 0
 
