@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nerula import compare as verb
-from nerula import guards, methods, sample
+from nerula import guards, sample
 from nerula.cli import main
 from nerula.compare import compare
 from nerula.comparison import checks, joined, rows
@@ -24,7 +24,6 @@ from nerula.comparison import work as working
 from nerula.comparison.plan import FAILED, FINISHED, WAITING, Plan
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.options import split
 from nerula.prepare import Options, make_store
 from nerula.store import Store
 from nerula.tasks import TASKS, Facts, find
@@ -374,24 +373,6 @@ def test_settings_are_read_as_they_are_meant() -> None:
             rows.read_settings([wrong])
     with pytest.raises(UsageError, match="bylo is not compared"):
         rows.check_settings(rows.read_settings(["bylo.ema=0"]), [rows.ROWS["byol"]])
-
-
-def test_all_rows_are_read_out_alike_unless_it_is_said_otherwise() -> None:
-    def pooling(name: str, *settings: str) -> Any:
-        row = rows.configured(rows.ROWS[name], rows.read_settings(settings), large=False)
-        _, arguments = split(methods.find(row.method), None, row.arguments)
-        return arguments.get("pooling")
-
-    assert {name: pooling(name) for name, row in rows.ROWS.items() if not row.many} == {
-        name: None if name in ("random_convolutions", "heart_rate", "majority") else "stats"
-        for name, row in rows.ROWS.items()
-        if not row.many
-    }
-    assert pooling("w2v") == "mean"  # of several leads: its own
-    for name in ("nerula", "byol", "supervised"):
-        assert pooling(name, "*.pooling=mean") == "mean"
-    assert pooling("nerula", "*.pooling=mean", "nerula.pooling=moments") == "moments"
-    assert not rows.configured(rows.find("tests.own_pooling:Own"), [], large=False).arguments
 
 
 def test_what_cannot_be_meant_is_refused(store: Store, tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from nerula.comparison import checks, document
+from nerula import methods
+from nerula.comparison import checks, document, rows, words
 from nerula.comparison.plan import Plan
 from nerula.comparison.publish import publish
 from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Column, Table
 from nerula.errors import NerulaError
+from nerula.options import split
 from tests.test_compare_tables import COLUMN, TRUTH, answered, planned
 
 ONE = Column("sex", "svc", "accuracy", leads=("V2",))
@@ -88,3 +92,49 @@ def test_a_network_trained_on_labels_is_counted_beside_the_probes(tmp_path: Path
     trained = answered(TRUTH, TRUTH, fitted=1200, probe="finetuned")
     other = {"nerula": [answered(TRUTH, TRUTH, fitted=1900)], "supervised": [trained]}
     assert broken(planned(tmp_path, other), "fitted on different") == 1
+
+
+def test_the_one_answer_of_a_supervised_network_stands_beside_every_probe(tmp_path: Path) -> None:
+    """Right on half. NERULA: the SVC always, the forest never, the logistic on the same half."""
+    truth, half, names = TRUTH * 3, [1, 0, 0, 1] * 3, tuple("abcdefghijkl")
+    said = {"svc": truth, "forest": [1 - one for one in truth], "logistic": half}
+    trained = answered(truth, half, names, probe="finetuned")
+    plan = planned(tmp_path, {"supervised": [trained], "nerula": []})
+    for probe, predicted in said.items():
+        one = answered(truth, predicted, names, probe=probe)
+        (cell,) = planned(tmp_path / probe, {"nerula": [one]}).cells.values()
+        plan.cells[probe] = replace(cell, made=[f"{probe}/{path}" for path in cell.made])
+    columns = tuple(Column("sex", probe, "accuracy") for probe in said)
+    brier = tuple(Column("sex", probe, "brier") for probe in ("svc", "forest"))
+    table = Table("sex", "Sex", columns + brier, ("supervised", "nerula"))
+    made = document.of_table(table, Standings(plan))
+    (row,) = [one for one in made["rows"] if one["kind"] == "supervised"]
+    assert [bool(cell) for cell in row["cells"]] == [True, False, False, True, False]
+    assert [one["value"] for one in row["nerula_ahead"][:3]] == [0.5, -0.5, 0]
+    assert [np.sign(one["value"]) for one in row["nerula_ahead"][3:]] == [1, -1]  # less is better
+    ((title, shown),) = words.lead(made)
+    assert title == "ResNet, supervised"
+    assert "–" not in shown
+    (sentence,) = [one for one in made["sentences"] if "ResNet" in one]
+    assert sentence == (
+        "Against the one answer of ResNet, supervised, NERULA is ahead, with a paired interval "
+        "above zero, in 2 of 5 cells and behind in 2."
+    )
+
+
+def test_all_rows_are_read_out_alike_unless_it_is_said_otherwise() -> None:
+    def pooling(name: str, *settings: str) -> Any:
+        row = rows.configured(rows.ROWS[name], rows.read_settings(settings), large=False)
+        _, arguments = split(methods.find(row.method), None, row.arguments)
+        return arguments.get("pooling")
+
+    assert {name: pooling(name) for name, row in rows.ROWS.items() if not row.many} == {
+        name: None if name in ("random_convolutions", "heart_rate", "majority") else "stats"
+        for name, row in rows.ROWS.items()
+        if not row.many
+    }
+    assert pooling("w2v") == "mean"  # of several leads: its own
+    for name in ("nerula", "byol", "supervised"):
+        assert pooling(name, "*.pooling=mean") == "mean"
+    assert pooling("nerula", "*.pooling=mean", "nerula.pooling=moments") == "moments"
+    assert not rows.configured(rows.find("tests.own_pooling:Own"), [], large=False).arguments

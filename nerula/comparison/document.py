@@ -49,7 +49,10 @@ def of_table(table: Table, standings: Standings) -> dict[str, Any]:
             for place, (cell, column) in enumerate(zip(cells, table.columns, strict=True))
         ]  # fmt: skip
         kind = "more data" if row.without else row.kind
-        rows.append({"name": name, "title": row.title, "kind": kind, "cells": filled})
+        made: dict[str, Any] = {"name": name, "title": row.title, "kind": kind, "cells": filled}
+        if row.kind == "supervised":
+            made["nerula_ahead"] = _beside(table, cells, reference)
+        rows.append(made)
     columns = [
         {**asdict(column), "heading": column.heading, "lower": column.lower}
         for column in table.columns
@@ -79,6 +82,23 @@ def of_table(table: Table, standings: Standings) -> dict[str, Any]:
         ],
     }
     return document | {"sentences": words.about(document)}
+
+
+def _beside(
+    table: Table, cells: Sequence[Standing | None], reference: Sequence[Standing | None]
+) -> list[dict[str, float | None] | None]:
+    """NERULA's lead in each column over a row whose one answer stands in the first of its kind."""
+    answer = {
+        column.without_probe: cell
+        for column, cell in zip(table.columns, cells, strict=True)
+        if cell is not None
+    }
+    pairs = [(column, answer.get(column.without_probe)) for column in table.columns]
+    return [
+        None if own is None or nerula is None
+        else _rounded(nerula.ahead_of(own, lower=column.lower))
+        for (column, own), nerula in zip(pairs, reference, strict=True)
+    ]  # fmt: skip
 
 
 def _belongs(inputs: Mapping[str, Any], table: Table) -> bool:

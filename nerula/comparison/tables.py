@@ -65,6 +65,11 @@ class Column:
         """Whether less is better."""
         return self.metric in LOWER
 
+    @property
+    def without_probe(self) -> Self:
+        """Equal for columns that differ in nothing but the probe."""
+        return replace(self, probe="")
+
     def probe_of(self, row: Row) -> str:
         """What fills this column for a row: of a supervised one, its own output."""
         return FINETUNED if row.kind == "supervised" else self.probe
@@ -114,7 +119,7 @@ class Table:
         """Whether a cell makes sense."""
         task = find(column.task)
         if row.kind == "supervised":  # it has one answer for all probes, as in the paper
-            same = [one for one in self.columns if _alike(one, column)]
+            same = [one for one in self.columns if one.without_probe == column.without_probe]
             fits = task.view == "whole" and task.trained and not column.gap
             return fits and same[0] == column
         if not row.many and (task.kind == "leads" or len(column.leads) > 1):
@@ -191,11 +196,6 @@ def of_tasks(
         table = Table(name, task.title, tuple(columns), tuple(rows.in_order(compared)), None, note)
         made.append(table.sensible())
     return made
-
-
-def _alike(one: Column, other: Column) -> bool:
-    """Whether they differ in nothing but the probe."""
-    return replace(one, probe="") == replace(other, probe="")
 
 
 def _metrics(task: str, probe: str, main: str) -> list[str]:

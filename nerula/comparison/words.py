@@ -7,9 +7,8 @@ from typing import Any
 def about(document: dict[str, Any]) -> list[str]:
     """The sentences under a table."""
     said = [_ranking(document), _figures(document), _ahead(document, "pretrained")]
-    own = ", which has one answer of its own for all probes"
-    said += [_ahead(document, "control"), _beside(document, "supervised", own)]
-    said += [_beside(document, "more data", ""), _fitted(document), _missing(document)]
+    said += [_ahead(document, "control"), _ahead(document, "supervised")]
+    said += [_more_data(document), _fitted(document), _missing(document)]
     return [one for one in said if one]
 
 
@@ -46,12 +45,12 @@ def lead(document: dict[str, Any]) -> list[tuple[str, list[str]]]:
         (
             row["title"],
             [
-                signed(cell["nerula_ahead"], column["metric"]) if cell else "–"
-                for column, cell in zip(document["columns"], row["cells"], strict=True)
+                signed(one, column["metric"])
+                for column, one in zip(document["columns"], _leads(row), strict=True)
             ],
         )
         for row in document["rows"]
-        if any(cell and cell["nerula_ahead"] for cell in row["cells"])
+        if any(_leads(row))
     ]
 
 
@@ -142,35 +141,49 @@ def _figures(document: dict[str, Any]) -> str:
 def _ahead(document: dict[str, Any], kind: str) -> str:
     """How often NERULA is ahead of the other rows of a kind, and how often behind."""
     pairs = [
-        (row["title"], cell["nerula_ahead"])
+        (row["title"], one)
         for row in document["rows"]
         if row["kind"] == kind
-        for cell in row["cells"]
-        if cell and cell["nerula_ahead"] and cell["nerula_ahead"]["low"] is not None
+        for one in _leads(row)
+        if one and one["low"] is not None
     ]
     if not pairs:
         return ""
     over = sum(one["low"] > 0 for _, one in pairs)
     under = [title for title, one in pairs if one["high"] < 0]
-    what = "untrained or hand-made rows" if kind == "control" else "other ways of pretraining"
+    titles = list(dict.fromkeys(title for title, _ in pairs))
+    what = {
+        "pretrained": "other ways of pretraining",
+        "control": "untrained or hand-made rows",
+        "supervised": f"the one answer of {_listed(titles)},",
+    }[kind]
     said = f"Against {what} NERULA is ahead, with a paired interval above zero, in {over} of "
     said += f"{len(pairs)} {'cell' if len(pairs) == 1 else 'cells'}"
     if under:
-        said += f" and behind in {len(under)} ({_listed(list(dict.fromkeys(under)))})"
+        whom = "" if kind == "supervised" else f" ({_listed(list(dict.fromkeys(under)))})"
+        said += f" and behind in {len(under)}{whom}"
     return f"{said}."
 
 
-def _beside(document: dict[str, Any], kind: str, which: str) -> str:
-    """NERULA's lead over a row that is no competitor: one with labels, or with more data."""
+def _leads(row: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """NERULA's lead over a row in each column; one answer may stand beside several probes."""
+    own: list[dict[str, Any] | None] = row.get("nerula_ahead") or [
+        cell and cell["nerula_ahead"] for cell in row["cells"]
+    ]
+    return own
+
+
+def _more_data(document: dict[str, Any]) -> str:
+    """NERULA's lead over a row that is no competitor: it has seen more."""
     return " ".join(
-        f"NERULA's lead over {row['title']}{which}: {'; '.join(said)}."
+        f"NERULA's lead over {row['title']}: {'; '.join(said)}."
         for row in document["rows"]
-        if row["kind"] == kind
+        if row["kind"] == "more data"
         if (
             said := [
-                f"{_spoken(column['heading'])} {signed(cell['nerula_ahead'], column['metric'])}"
-                for column, cell in zip(document["columns"], row["cells"], strict=True)
-                if cell and cell["nerula_ahead"]
+                f"{_spoken(column['heading'])} {signed(one, column['metric'])}"
+                for column, one in zip(document["columns"], _leads(row), strict=True)
+                if one
             ]
         )
     )
