@@ -179,6 +179,17 @@ def test_the_parts_step_by_step(contrast: str, standardised: bool) -> None:
     assert parts["align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_a_half_of_nobodys_recording_is_no_stranger_to_the_other() -> None:
+    """Where nothing says whose recordings they are, each is of somebody else."""
+    losses = []
+    for subject in (torch.arange(ROWS), torch.full((ROWS,), -1), torch.tensor([3, -1, 0, -1, 2])):
+        x, valid = signals(rows=2 * ROWS)
+        cut_in_two = (one.unflatten(0, (2, ROWS)).transpose(0, 1) for one in (x, valid))
+        given_ = Batch(*cut_in_two, subject, torch.Generator().manual_seed(1))
+        losses.append(small(contrast="batch", segments=2)(given_, 0.5)["align"].item())
+    assert losses[0] == pytest.approx(losses[1]) == pytest.approx(losses[2])
+
+
 @pytest.mark.parametrize("standardised", [False, True])
 @pytest.mark.parametrize("contrast", ["triplet", "batch"])
 def test_of_two_segments_cls_meets_the_other_ones(contrast: str, standardised: bool) -> None:
@@ -317,11 +328,22 @@ def test_embeddings_are_standardised_by_what_training_saw() -> None:
         only = torch.zeros_like(valid)
         only[:, lead] = valid[:, lead]
         with torch.no_grad():
-            whole, there, leads = method._whole(next(method._pieces(method._scaled(x, only))))
-            z.append(method.standards(whole[:, :, 0], there.any(-1), leads)[0])
+            whole, _, leads = method._whole(next(method._pieces(method._scaled(x, only))))
+            z.append(method.standards(whole[:, :, 0], leads)[0])
     z = torch.stack(z)
     assert z.mean(1).abs().max() < 1e-3
     assert torch.allclose(z.std(1, correction=0), torch.ones(3, 16), atol=1e-2)
+
+
+def test_labels_are_learned_on_the_embedding_that_predicts() -> None:
+    """Fine-tuning embeds in training mode: the batch must not standardise there."""
+    method = small()
+    for step in range(50):
+        method(batch(step), 0.5)
+    x, valid = signals()
+    assert torch.equal(method.train().embed(x, valid), method.eval().embed(x, valid))
+    alone = method.train().embed(x[:1], valid[:1])
+    assert torch.allclose(alone, method.embed(x, valid)[:1], atol=1e-6)
 
 
 def test_decoding_takes_what_other_leads_say() -> None:

@@ -59,8 +59,8 @@ class Norms(nn.Module):
 class Standards(nn.Module):
     """Each lead's vectors (leads, B, width) with mean 0 and deviation 1 in every dimension.
 
-    In training mean and variance are those of the batch, as in a batch normalisation; afterwards
-    those that training has come to.
+    While its own loss is learned mean and variance are those `of_batch`, as in a batch
+    normalisation; otherwise, also where labels are learned, those that this has come to.
     """
 
     mean: Tensor
@@ -71,14 +71,14 @@ class Standards(nn.Module):
         self.register_buffer("mean", torch.zeros(leads, 1, width))
         self.register_buffer("variance", torch.ones(leads, 1, width))
 
-    def forward(self, x: Tensor, there: Tensor, chosen: Leads = EVERY) -> Tensor:
-        """Standardise each lead by itself; rows that are not `there` (leads, B) do not count."""
+    def forward(self, x: Tensor, chosen: Leads = EVERY) -> Tensor:
+        """Standardise each lead by what is kept for it."""
+        return _standard(in_full(x), self.mean[chosen], self.variance[chosen])
+
+    def of_batch(self, x: Tensor, there: Tensor) -> Tensor:
+        """Standardise each lead by the batch; rows not `there` (leads, B) do not count."""
         x = in_full(x)
-        if self.training:
-            mean, variance = _moments(x, there)
-        else:
-            mean, variance = self.mean[chosen], self.variance[chosen]
-        return (x - mean) * (variance + LEAST_VARIANCE).rsqrt()
+        return _standard(x, *_moments(x, there))
 
     @torch.no_grad()
     def remember(self, x: Tensor, there: Tensor) -> None:
@@ -172,6 +172,10 @@ class Decoders(nn.Module):
             h = block(h, None, chosen)
         result: Tensor = self.out(self.norm(h[:, :, 1:], chosen), chosen)
         return result
+
+
+def _standard(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    return (x - mean) * (variance + LEAST_VARIANCE).rsqrt()
 
 
 def _moments(x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

@@ -192,8 +192,8 @@ class Modal(Method):
         whole = patches.there.any(-1, keepdim=True)  # CLS: of leads that hold anything
         known = torch.cat([whole, there], dim=2)
         hidden = torch.ones_like(restore, dtype=torch.bool).scatter(1, place, False)
-        met = self._comparable(every, known, EVERY)
-        compared = self._comparable(tokens, known[mine], mine)
+        met = self._comparable(every, known)
+        compared = self._comparable(tokens, known[mine])
         apart = self._apart(compared, met, known, mine, gathered(batch.subject))
         align = over_leads(apart, self.leads)
         recon = self._error(
@@ -218,11 +218,11 @@ class Modal(Method):
             "rank": effective_rank(z),
         }
 
-    def _comparable(self, tokens: Tensor, known: Tensor, leads: Leads) -> Tensor:
+    def _comparable(self, tokens: Tensor, known: Tensor) -> Tensor:
         """Tokens (leads, B, S, D) as they are compared: CLS standardised, if so asked."""
         if self.standards is None:
             return tokens
-        whole = self.standards(tokens[:, :, 0], known[:, :, 0], leads)
+        whole = self.standards.of_batch(tokens[:, :, 0], known[:, :, 0])
         return torch.cat([whole.unsqueeze(2), in_full(tokens[:, :, 1:])], dim=2)
 
     def _apart(
@@ -235,6 +235,8 @@ class Modal(Method):
         )
         if self.contrast == "triplet":
             return aligned(tokens, known[mine], near, there, self.margin)
+        fresh = subject.amax() + 1 + torch.arange(len(subject), device=subject.device)
+        subject = torch.where(subject < 0, fresh, subject)  # both halves are of one person
         subject = subject.repeat(known.shape[1] // len(subject))
         return told_apart(
             tokens, known[mine], near, there, subject=subject, temperature=self.temperature
@@ -249,7 +251,7 @@ class Modal(Method):
             weight, held = there.any(0).sum(1, keepdim=True), there.any(-1)
             whole = in_full(tokens[:, :, 0])
             if self.standards is not None:
-                whole = self.standards(whole, held, leads)
+                whole = self.standards(whole, leads)
             total = total + weight * _mean_over(F.normalize(whole, dim=-1), held)
             count = count + weight
         return total / count.clamp(min=1)
