@@ -57,7 +57,8 @@ class W2vCmscRlm(Method):
 
     Differs from the released code: dropout leaves the attention's weights alone, so that attention
     is one fused step; runs that are hidden are as many in each segment as chance gives, not cut to
-    the least of the batch.
+    the least of the batch; the learning rate rises and falls, as for every method here, where the
+    released code keeps it constant.
 
     Arguments
     ---------
