@@ -146,6 +146,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ground",
         "guards",
         "machine",
+        "method",
         "methods",
         "metrics",
         "options",
