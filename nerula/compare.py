@@ -267,10 +267,14 @@ class _Work:
             stores[name] = store
         return stores
 
-    def _store(self, family: str, task: "Task | None" = None) -> "Store":
-        """The store of a data set: the one that was named, or one prepared from it."""
+    def _store(self, family: str, task: "Task | None" = None, *, alone: bool = False) -> "Store":
+        """The store of a data set: the one that was named, or one prepared from it.
+
+        It is prepared with all leads where rows of several are trained on it, unless `alone`.
+        """
         from nerula.contract import Contract
         from nerula.probe import opened
+        from nerula.readers.names import STANDARD
         from nerula.store import INDEX, Store
 
         if not self.data and (task is None or task.on_sample):
@@ -286,22 +290,29 @@ class _Work:
             return Store.open(folder)
         if task is None:
             raise UsageError(f"{folder} is no store.", f"First: nerula prepare {folder} STORE")
-        return opened(folder, task, Contract(("II",), 100.0), self.out / STORES)
+        several = family == self._pretrained and not alone and self.request.several(self.out)
+        leads = STANDARD if several else ("II",)
+        return opened(folder, task, Contract(leads, 100.0), self.out / STORES)
 
-    def _main(self) -> "Store":
-        """The store that rows are pretrained on."""
+    @property
+    def _pretrained(self) -> str:
+        """The data set that rows are pretrained on."""
+        return self.on or ("ptbxl" if "ptbxl" in self.data else next(iter(self.data), "ptbxl"))
+
+    def _main(self, *, alone: bool = False) -> "Store":
+        """The store that rows are pretrained on; of one lead where it is joined with another."""
         from nerula.tasks import TASKS
 
-        name = self.on or ("ptbxl" if "ptbxl" in self.data else next(iter(self.data), "ptbxl"))
+        name = self._pretrained
         whole = (one for one in TASKS.values() if one.family == name and not one.leads)
-        return self._store(name, next(whole, None))
+        return self._store(name, next(whole, None), alone=alone)
 
     def _training(self, row: "Row") -> "Store":
         """The store that a row is pretrained on."""
         from nerula.comparison import checks, joined
         from nerula.tasks import find
 
-        main = self._main()
+        main = self._main(alone=bool(row.without))
         if not row.without:
             return main
         task = find(row.without)

@@ -111,7 +111,7 @@ def probe(
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)
-        store = opened(data, asked, loaded.contract, folder / CACHE)
+        store = opened(data, asked, loaded.contract, folder / CACHE, ways.leads)
         results: list[Result] = []
         saved: list[Path] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
@@ -150,8 +150,17 @@ def file_name(document: dict[str, Any]) -> str:
     return ".".join(words + ([f"leads-{'-'.join(way['leads'])}"] if way.get("leads") else []))
 
 
-def opened(data: str | Path | None, task: "Task", contract: "Contract", cache: Path) -> "Store":
-    """The store to work on: the one given, or one prepared from a data set, once."""
+def opened(
+    data: str | Path | None,
+    task: "Task",
+    contract: "Contract",
+    cache: Path,
+    asked: Sequence[str] = (),
+) -> "Store":
+    """The store to work on: the one given, or one prepared from a data set, once.
+
+    It has the leads of the task or of the model, or those that are `asked` of a model of one lead.
+    """
     from nerula.prepare import Options, make_store
     from nerula.readers import open_source
     from nerula.store import INDEX, Store
@@ -171,9 +180,10 @@ def opened(data: str | Path | None, task: "Task", contract: "Contract", cache: P
             f"The task {task.name} is asked on {task.family}; {source.root} is {source.kind}.",
             f"Get its data with: nerula fetch {task.fetch} FOLDER",
         )
-    leads = task.leads or contract.leads
-    if source.leads and len(leads) == len(source.leads) == 1:
-        leads = source.leads
+    own = contract.leads
+    leads = task.leads or (tuple(asked) if asked and len(own) == 1 else own)
+    if source.leads and len(source.leads) == 1 and not (task.leads or asked):
+        leads = source.leads  # any model takes the one that there is
     place = cache / _store_name(source.kind, contract, leads)
     cache.mkdir(parents=True, exist_ok=True)
     if not (place / INDEX).exists():
@@ -280,6 +290,8 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
     if document["task"]["kind"] != "identity":
         shared = sum(one["shared_subjects"] + one["shared_signals"] for one in fits)
         console.print(f"Subjects and signals on two sides, counted: {shared}.")
+    if doubt := document["windows"].get("doubt"):
+        console.print(f"[yellow]Leads hidden:[/] {doubt}.")
     status = document["provenance"]
     colour = {"checked": "green", "unknown": "yellow"}.get(status["status"], "red")
     console.print(f"[{colour}]Pretraining {status['status']}:[/] {status['detail']}.")

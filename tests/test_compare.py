@@ -25,9 +25,12 @@ from nerula.comparison.plan import FAILED, FINISHED, WAITING, Plan
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.prepare import Options, make_store
+from nerula.readers.names import STANDARD
 from nerula.store import Store
 from nerula.tasks import TASKS, Facts, find
+from nerula.tasks.person import TRAIN
 from nerula.writer import StoreWriter
+from tests import layouts
 from tests.tiny import NAME
 
 PAPER = Path(__file__).parents[2] / "shared" / "papers" / "nerula.md"
@@ -446,6 +449,42 @@ def test_everything_in_miniature(tmp_path: Path) -> None:
     assert verb.compare(out=tmp_path, show=True) == 0
 
 
+SMALL_MODAL = (
+    "modal.width=16", "modal.depth=1", "modal.heads=2", "modal.decoder_width=16",
+    "modal.decoder_heads=2",
+)  # fmt: skip
+
+
+def test_a_publishers_folder_is_prepared_with_all_leads_for_rows_of_several(
+    tmp_path: Path,
+) -> None:
+    """Recordings of lead II alone stay in the store, and the method of several skips them."""
+    folder, out = layouts.ptbxl(tmp_path / "ptbxl", count=120), tmp_path / "out"
+    known = list(zip(sample.load().names, sample.load().facts, strict=True))[:120:4]
+    alone = {name for name, facts in known if facts.fold in TRAIN}
+    for header in folder.rglob("*.hea"):
+        if header.stem.partition("_")[0] not in alone:
+            signal = np.fromfile(header.with_suffix(".dat"), "<i2")
+            layouts.write_record(header.with_suffix(""), [signal] * 12, STANDARD, 100)
+    given: dict[str, Any] = {"out": out, "data": (f"ptbxl={folder}",), "probes": "logistic"}
+    given |= {"epochs": 1, "batch": 16} | MACHINE
+    assert compare("majority,modal", "sex", **given, settings=SMALL_MODAL) == 0
+    (prepared,) = (Store.open(path) for path in (out / "stores").iterdir() if path.is_dir())
+    assert prepared.contract.leads == STANDARD
+    assert len(prepared) == 120
+    made = [json.loads(path.read_text()) for path in (out / "results").rglob("*.json")]
+    found = {len(one["windows"]["leads"]): one["data"]["lacking"] for one in made}
+    assert found == {1: 0, 12: len(alone)}
+    again = {"methods": "heart_rate", "tasks": "sex", "dry_run": True}
+    assert compare(**given, **again) == 0  # on the same store, though it takes one lead
+
+
+@pytest.mark.usefixtures("nothing_is_computed")
+def test_rows_of_several_leads_are_refused_on_one(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"modal takes several leads, .* has II alone"):
+        run(tmp_path / "out", store, methods=f"{NAME},modal", tasks="sex")
+
+
 def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> None:
     """On twelve leads: each row gets what it is for, and is asked what it can answer."""
     leads, out = ("I", "II", "V2"), tmp_path / "compared"
@@ -458,8 +497,7 @@ def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> N
             x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
             writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=leads))
     small = (
-        "modal.width=16", "modal.depth=1", "modal.heads=2", "modal.decoder_width=16",
-        "modal.decoder_heads=2", "nerula.width=32", "nerula.heads=2", "nerula.decoder_width=32",
+        *SMALL_MODAL, "nerula.width=32", "nerula.heads=2", "nerula.decoder_width=32",
     )  # fmt: skip
     compare(
         "nerula,modal", "sex,lead-alignment", out=out, data=(f"ptbxl={tmp_path / 'store'}",),

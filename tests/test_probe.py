@@ -34,6 +34,7 @@ from nerula.store import Store
 from nerula.tasks import Facts, find
 from nerula.tasks.person import TRAIN
 from nerula.tasks.task import by_folds
+from tests import layouts
 from tests.tiny import NAME, Tiny
 
 Shared = Callable[[str], Path]
@@ -703,6 +704,21 @@ def test_the_verb_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
             main(["probe", str(tmp_path / "m"), *words])
         assert end.value.code == 1
         assert say in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("loads_tiny")
+def test_a_publishers_folder_is_prepared_with_the_lead_that_is_asked_for(tmp_path: Path) -> None:
+    tiny(tmp_path / "m")
+    folder = layouts.ptbxl(tmp_path / "ptbxl", count=120)
+    for header in folder.rglob("*.hea"):
+        signal = np.fromfile(header.with_suffix(".dat"), "<i2")
+        layouts.write_record(header.with_suffix(""), [signal, signal // 2], ("II", "V2"), 100)
+    given: dict[str, Any] = {"data": folder, "probes": "logistic", "out": tmp_path / "out"}
+    used = [
+        probe(str(tmp_path / "m"), "sex", leads=leads, **given)[0].document["windows"]["leads"]
+        for leads in ("v2", None)
+    ]
+    assert used == [["V2"], ["II"]]
 
 
 @pytest.mark.shared

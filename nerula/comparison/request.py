@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 from nerula.comparison import rows
-from nerula.comparison.plan import Budget
+from nerula.comparison.plan import FILE, Budget, Plan
 from nerula.comparison.rows import Row
 from nerula.comparison.tables import Column, Table
 from nerula.tasks import Task, find
@@ -61,6 +62,15 @@ class Request:
             if row.name in table.rows and table.asks(row, column)
         ]
         return list(dict.fromkeys(names))
+
+    def several(self, out: Path) -> bool:
+        """Whether any row takes several leads, of now or of what the folder `out` holds.
+
+        Its rows have all leads of one store, whichever of them are asked for again.
+        """
+        held = Plan.read(out).rows if (out / FILE).exists() else []
+        known = [row["many"] for row in held if "many" in row]
+        return any(known) or any(row.many for row in self.rows.values())
 
     def on(self, leads: Mapping[str, Sequence[str]]) -> Self:
         """With rows as they are trained on stores of these leads."""

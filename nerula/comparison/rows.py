@@ -115,8 +115,15 @@ def in_order(names: Sequence[str]) -> list[str]:
 def of_one_lead(row: Row, leads: Sequence[str]) -> Row:
     """A row as it is trained on a store of these leads: methods of one lead get lead II of many.
 
-    `--set ROW.leads=I` chooses another.
+    `--set ROW.leads=I` chooses another. A row of several leads on a store of one is refused.
     """
+    if row.many and len(leads) == 1:
+        raise UsageError(
+            f"{row.name} takes several leads, and the data that it is to be trained on has "
+            f"{leads[0]} alone.",
+            "Give a publisher's folder, or a store that was prepared with several: "
+            "--data NAME=STORE.",
+        )
     if row.many or len(leads) == 1:
         return row
     lead = "II" if "II" in leads else leads[0]
