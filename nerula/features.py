@@ -216,7 +216,7 @@ class Features:
     @cached_property
     def plan(self) -> Plan:
         """Which of the store's leads go in, and where."""
-        own, any_leads = self.model.contract.leads, self.model.method.any_leads
+        own = self.model.contract.leads
         if self.store.contract.band not in (None, self.model.contract.band):
             raise UsageError(
                 f"{self.store.path} was filtered to {self.store.contract.band} Hz, which the "
@@ -224,14 +224,24 @@ class Features:
                 "Prepare it again.",
             )
         apart = self.task.view == "leads"
-        if len(own) > 1 and self.task.leads and not self.only and (apart or not any_leads):
+        if len(own) > 1 and apart:
             raise UsageError(
                 f"The task {self.task.name} wants a model of one lead, not {len(own)}."
             )
         if len(own) == 1 and len(self.only) > 1 and not apart:
             raise UsageError(f"The model takes one lead, not {len(self.only)}.")
         wanted = self.task.leads if apart else self.only or self.task.leads
-        return planned(self.store, own, wanted, any_leads=any_leads)
+        return planned(self.store, own, wanted, any_leads=self.model.method.any_leads)
+
+    @property
+    def doubt(self) -> str:
+        """What to think of leads that are hidden from a model; empty where training hid some."""
+        if self.plan.places is None or self.model.method.any_leads:
+            return ""
+        return (
+            f"the model was never trained to do without any of its {self.plan.count} leads, and "
+            f"is given {', '.join(self.plan.names)}"
+        )
 
     def _key(self, gap: Gap | None) -> str:
         facts = {

@@ -165,6 +165,7 @@ class Ground:
                 "overlap": task.overlap,
                 "view": task.view,
                 "leads": list(self.features.plan.names),
+                **({"doubt": doubt} if (doubt := self.features.doubt) else {}),
             },
             "fits": fits,
             "grid": [dict(one) for one in grid],

@@ -30,6 +30,7 @@ from nerula.options import Options
 from nerula.recording import Recording
 from nerula.store import Store
 from nerula.tasks import Split, find
+from nerula.tasks.task import View
 from nerula.writer import StoreWriter
 
 LEADS = ("I", "II", "V1", "V2")
@@ -180,6 +181,23 @@ def test_frozen_features_see_only_the_leads_that_were_asked_for(
         x, valid = store.read(int(row))
         valid[1:] = False
         assert np.allclose(z, model.embed(x, 100, leads=LEADS, valid=valid), atol=1e-4)
+
+
+@pytest.mark.parametrize("rlm", [True, False])
+@pytest.mark.parametrize("view", ["whole", "halves", "windows"])
+def test_a_task_of_one_lead_hides_the_others(
+    rlm: bool, view: View, store: Store, tmp_path: Path
+) -> None:
+    """As --leads does; what a model was never trained to do without is said."""
+    model, rows = made("w2v_cmsc_rlm", rlm=rlm), np.array([1, 2])
+    asked = Features(model, store, Whole(leads=("I",), view=view), tmp_path)
+    chosen = Features(model, store, Whole(view=view), tmp_path, ("I",))
+    assert asked.plan == chosen.plan
+    assert np.array_equal(asked.of(rows), chosen.of(rows))
+    assert ("never trained to do without" in asked.doubt) is not rlm
+    assert Features(model, store, Whole(), tmp_path).doubt == ""
+    with pytest.raises(UsageError, match="has no lead V6"):
+        _ = Features(model, store, Whole(leads=("V6",)), tmp_path).plan
 
 
 # --- identity ----------------------------------------------------------------------------------
