@@ -62,7 +62,12 @@ class Ways:
             raise UsageError(f"Shares that are missing lie between 0 and 1, not {self.gaps}.")
 
     def asked(self, task: Task) -> tuple[str, ...]:
-        """The probes to fit, in their order; one that the task does not have is refused."""
+        """The probes to fit, in their order; what the task does not have is refused."""
+        if self.leads and task.kind == "leads":
+            raise UsageError(
+                f"The task {task.name} gives the model its leads itself, one at a time.",
+                "Leave out --leads.",
+            )
         chosen = self.probes or task.probes
         for probe in chosen:
             if probe not in (*task.probes, FINETUNED):

@@ -17,6 +17,7 @@ from nerula.method import Batch, Method, Needs
 from nerula.methods import build
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model
+from nerula.probe import probe
 from nerula.recording import Recording
 from nerula.results import Result
 from nerula.store import Store
@@ -232,3 +233,9 @@ def test_one_lead_is_no_task_for_leads(store: Store, tmp_path: Path) -> None:
         list(evaluate(model, find("leads"), store, tmp_path, Ways(unverified=True)))
     with pytest.raises(UsageError, match="nothing is trained"):
         results(store, "leads", tmp_path, finetune=True)
+
+
+@pytest.mark.parametrize("task", ["leads", "lead-alignment"])
+def test_leads_cannot_be_chosen_where_the_task_gives_each_alone(task: str) -> None:
+    with pytest.raises(UsageError, match="its leads itself"):
+        probe("no model at all", task, leads="I")  # before anything is read
