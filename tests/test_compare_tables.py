@@ -383,3 +383,24 @@ def test_leads_are_asked_of_methods_that_rebuild_them() -> None:
     made = {table.name: table.rows for table in tables.of_tasks(
         ["nerula", "modal", "w2v_cmsc_rlm"], ["leads", "lead-alignment"])}  # fmt: skip
     assert made == {"leads": ("modal",), "lead-alignment": ("w2v_cmsc_rlm", "modal")}
+
+
+def test_persons_and_leads_have_two_figures_each() -> None:
+    of_leads, of_people = tables.of_tasks(
+        ["modal"], ["leads", "identity-ptbxl"], probes=["cosine"]
+    )
+    (answers,) = {column.probe for column in of_people.columns}
+    assert answers == "cosine"
+    assert [column.heading for column in of_people.columns] == ["Cosine rank-1", "Cosine EER"]
+    assert [(column.metric, column.lower) for column in of_leads.columns[:2]] == [
+        ("lead_pearson", False), ("lead_r2", False)
+    ]  # fmt: skip
+
+
+def test_identity_is_fine_tuned_where_there_are_others_to_learn_from() -> None:
+    """Of strangers in PTB-XL; ECG-ID has nobody else, and what lies between leads no network."""
+    names = ["identity", "identity-ptbxl", "lead-alignment"]
+    made = tables.of_tasks(["modal"], names, finetune=True)
+    assert [any(column.probe == tables.FINETUNED for column in one.columns) for one in made] == [
+        False, True, False
+    ]  # fmt: skip

@@ -19,10 +19,13 @@ PROBES = {
 }  # fmt: skip
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "F1", "auroc": "AUROC", "mae": "MAE", "r2": "R²",
-    "rmse": "RMSE", "rank1": "rank-1", "eer": "EER",
+    "rmse": "RMSE", "rank1": "rank-1", "eer": "EER", "lead_r2": "R²",
 }  # fmt: skip
 MORE = {"4": [("logistic", "auroc")]}
 """Columns that our tables have beside the paper's."""
+BESIDE = {"rank1": ("eer",), "lead_pearson": ("lead_r2",)}
+"""Metrics that stand beside the main one: whether a person is told from others at a threshold too,
+and how much of a signal is right in size, not in shape alone."""
 BETWEEN = {"2": ["nerula-alignment"]}
 """Rows that our tables have beside the paper's: by default NERULA is without BYOL's moving average
 and has other patches, which is a step of its own before the reconstruction."""
@@ -178,7 +181,8 @@ def of_tasks(
         task = find(name)
         trained = task.trained
         wanted = [probe for probe in probes if probe in task.probes] or list(task.probes)
-        wanted += [FINETUNED] if finetune and trained and task.view == "whole" else []
+        tuned = trained or task.learners is not None
+        wanted += [FINETUNED] if finetune and tuned and task.view == "whole" else []
         columns = [
             Column(name, probe, metric, share, leads=given)
             for given in (((),) if task.kind == "leads" else leads)
@@ -199,7 +203,7 @@ def of_tasks(
 
 
 def _metrics(task: str, probe: str, main: str) -> list[str]:
-    """The main metric, and those that the paper has of this probe."""
+    """The main metric, those beside it, and those that the paper has of this probe."""
     asked = published.PROTOCOLS.get(task, task)
     also = [
         metric
@@ -208,4 +212,4 @@ def _metrics(task: str, probe: str, main: str) -> list[str]:
         for held, metric in published.tables()[number]["columns"]
         if held == probe
     ]
-    return list(dict.fromkeys([main, *also]))
+    return list(dict.fromkeys([main, *BESIDE.get(main, ()), *also]))
