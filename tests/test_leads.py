@@ -317,6 +317,17 @@ def test_identity_is_tuned_on_other_people_only(
     assert not np.allclose(plain.runs[0].answers.score, tuned.runs[0].answers.score)
 
 
+def test_identity_of_one_lead_is_answered_by_a_model_that_never_did_without(
+    store: Store, tmp_path: Path
+) -> None:
+    asked = replace(find("identity-windows"), family="unknown files")
+    ways = Ways(probes=("cosine",), unverified=True, resamples=20)
+    (result,) = evaluate(made("w2v_cmsc_rlm", rlm=False), asked, store, tmp_path, ways)
+    assert result.metrics["rank1"]["n"] == 32  # the others have no lead I
+    assert result.document["windows"]["leads"] == ["I"]
+    assert "is given I" in result.document["windows"]["doubt"]
+
+
 def test_where_there_is_nobody_else_nothing_is_tuned(store: Store, tmp_path: Path) -> None:
     asked = replace(find("identity"), family="unknown files")
     with pytest.raises(UsageError, match="nothing is trained"):
