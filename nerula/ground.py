@@ -105,9 +105,11 @@ class Ground:
 
     def judged(self, answers: Answers, rows: NDArray[np.int64], held: Answers | None) -> Judged:
         """Answers about rows, with thresholds from the training side."""
-        answers = _as_stored(answers)
         # a forest gives few values: a limit that is one of them has to meet it again
-        limits = judgement.thresholds(held and _as_stored(held), answers.score.shape[1])
+        answers, held = _as_stored(answers), held and _as_stored(held)
+        limits = judgement.thresholds(held, answers.score.shape[1])
+        if self.task.kind == "labels":
+            answers = replace(answers, predicted=judgement.decided(answers.score, held))
         return Judged(answers, rows, self.facts.people[rows], limits)
 
     def fit(

@@ -77,6 +77,15 @@ def age_name(low: int, high: int) -> str:
     return f"{low}-{high - 1}" if high < AGES[-1][1] else f"{low} and over"
 
 
+def decided(score: Floats, held: Answers | None) -> NDArray[np.int8]:
+    """Which statements are made (N, K): above what had the best F1 on the training side."""
+    limits = np.full(score.shape[1], 0.5)
+    if held is not None:
+        pairs = zip(held.onehot.T > 0, held.score.T, strict=True)
+        limits = np.array([metrics.threshold_for_f1(*pair) for pair in pairs])
+    return (score >= limits).astype(np.int8)
+
+
 def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[str, Any]]:
     """The metrics among women, men and bands of age, where these are known."""
     if task.kind == "identity":

@@ -24,7 +24,7 @@ class Answers:
 
     classes: truth (N,) numbers, score (N, K) probabilities, predicted (N,).
     values: truth (N,), score (N, 1), predicted (N,) the same.
-    labels: truth (N, K) of 0 and 1, score (N, K) probabilities, predicted (N,) of no meaning.
+    labels: truth (N, K) of 0 and 1, score (N, K) probabilities, predicted (N, K) of 0 and 1.
     identity: truth (N,) whose gallery entry is theirs, score (N, N) similarities, predicted (N,).
     """
 
@@ -75,10 +75,22 @@ def balanced_accuracy(answers: Answers, weight: Floats) -> Floats:
 
 
 def macro_f1(answers: Answers, weight: Floats) -> Floats:
-    """Mean F1 over classes that are there or predicted."""
+    """Mean F1 over classes that are there or predicted; of labels, over those that are there."""
+    if answers.truth.ndim == 2:
+        return _nanmean(_f1_of_labels(answers, weight))
     confusion = answers.confusion(weight)
     seen = confusion.sum(-1) + confusion.sum(-2) > 0
     return _nanmean(np.where(seen, confusion_f1(confusion), np.nan))
+
+
+def _f1_of_labels(answers: Answers, weight: Floats) -> Floats:
+    """(B, K): F1 of each label, NaN where nobody has it, and where nothing was decided."""
+    if answers.predicted.ndim == 1:  # results of earlier versions
+        return np.full((len(weight), answers.classes), np.nan)
+    said = answers.predicted.astype(np.float64)
+    there = weight @ answers.onehot
+    f1 = _ratio(2 * (weight @ (said * answers.onehot)), there + weight @ said)
+    return np.where(there > 0, f1, np.nan)
 
 
 def weighted_f1(answers: Answers, weight: Floats) -> Floats:
@@ -242,6 +254,17 @@ def threshold_at(positive: NDArray[np.bool_], score: Floats, specificity: float)
     below = np.searchsorted(negative, candidates, side="left") / len(negative)
     enough = np.flatnonzero(below >= specificity - 1e-12)
     return float(candidates[enough[0]]) if len(enough) else float(np.nextafter(score.max(), 9e9))
+
+
+def threshold_for_f1(positive: NDArray[np.bool_], score: Floats) -> float:
+    """The threshold with the largest F1; even odds where there is no positive to choose by."""
+    if not positive.any():
+        return 0.5
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of equal scores
+    hits = np.cumsum(positive[order])[last]
+    best = int(np.argmax(2 * hits / (last + 1 + positive.sum())))
+    return float(score[order][last[best]])
 
 
 def reliability(probability: Floats, happened: Floats, bins: int = 10) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
-from nerula import metrics
+from nerula import judgement, metrics
 from nerula.bootstrap import Judged, Resamples, metric
 from nerula.metrics import METRICS, Answers
 
@@ -54,11 +54,33 @@ def test_values_and_labels_as_scikit_learn(seed: int) -> None:
     assert value("r2", a) == pytest.approx(theirs.r2_score(truth, score[:, 0]))
     several = rng.integers(0, 2, (150, 5))
     shares = np.round(rng.random((150, 5)) + 0.5 * several, 1) / 2
-    b = Answers(several, shares, np.zeros(150))
+    b = Answers(several, shares, (shares > 0.4).astype(np.int8))
     assert value("auroc", b) == pytest.approx(theirs.roc_auc_score(several, shares))
     assert value("average_precision", b) == pytest.approx(
         theirs.average_precision_score(several, shares)
     )
+    assert value("macro_f1", b) == pytest.approx(
+        theirs.f1_score(several, b.predicted, average="macro")
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_threshold_for_f1_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive = rng.random(80) < 0.2
+    score = np.round(rng.random(80) + 0.3 * positive, 1)
+    found = metrics.threshold_for_f1(positive, score)
+    best = max(theirs.f1_score(positive, score >= limit) for limit in np.unique(score))
+    assert theirs.f1_score(positive, score >= found) == pytest.approx(best)
+    assert metrics.threshold_for_f1(np.zeros(80, bool), score) == 0.5
+
+
+def test_statements_are_decided_by_what_is_not_tested() -> None:
+    score = np.array([[0.2, 0.7], [0.4, 0.3]])
+    held = Answers(np.array([[0, 0], [1, 0], [1, 0]]), np.array([[0.1, 0], [0.3, 0], [0.6, 0]]),
+                   np.zeros(3))  # fmt: skip
+    assert judgement.decided(score, held).tolist() == [[0, 1], [1, 0]]
+    assert judgement.decided(score, None).tolist() == [[0, 1], [0, 0]]
 
 
 WEIGHED = ("auroc", "macro_f1", "brier", "accuracy", "weighted_f1", "balanced_accuracy")
@@ -79,7 +101,8 @@ def test_labels_that_never_happen_are_left_out_of_the_mean() -> None:
     truth = np.array([[1, 0], [0, 0], [1, 0]])
     score = np.array([[0.9, 0.5], [0.1, 0.5], [0.8, 0.5]])
     assert value("auroc", Answers(truth, score, np.zeros(3))) == 1.0
-    nothing = Answers(np.zeros((3, 2), int), score, np.zeros(3))
+    nothing = Answers(np.zeros((3, 2), int), score, np.zeros((3, 2), np.int8))
+    assert np.isnan(value("macro_f1", nothing))
     assert np.isnan(value("auroc", nothing))
 
 
