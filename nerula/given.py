@@ -143,6 +143,24 @@ def _recording(name: str, x: Array, valid: Any, rate: float, leads: tuple[str, .
     return Recording(name, np.where(measured, x, np.float32(0)), rate, leads, measured, path=path)
 
 
+def with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
+    """A recording with all leads of a model of several, in its order, and then what else it holds.
+
+    Those that it lacks are there afterwards, invalid throughout.
+    """
+    if len(leads) == 1:
+        raise UsageError(
+            f"The model knows lead {leads[0]} alone: it cannot make up others.",
+            "Filling all leads takes a model of several.",
+        )
+    every = (*leads, *(lead for lead in recording.leads if lead not in leads))
+    rows = [every.index(lead) for lead in recording.leads]
+    x = np.zeros((len(every), recording.x.shape[1]), np.float32)
+    valid = np.zeros(x.shape, np.bool_)
+    x[rows], valid[rows] = recording.x, recording.valid
+    return recording.but(x=x, valid=valid, leads=every)
+
+
 def millivolts(unit: str) -> np.float32:
     """What one of a unit is in mV."""
     if not isinstance(unit, str) or (scale := millivolts_per(unit)) is None:

@@ -2,11 +2,12 @@
 
 import csv
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
+from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from nerula.completion import KindName, ModelName
@@ -15,13 +16,15 @@ from nerula.errors import UsageError
 from nerula.files import replacing, write_whole
 
 if TYPE_CHECKING:
+    from nerula.model import Model
     from nerula.readers.source import Source
     from nerula.recording import Recording
 
 RELIABLE = 1.2
 """Seconds. On held-out PTB-XL what nerula-small fills correlates with the truth by .74 at this
 length and by .60 at 2 s (results/imputing.json): of longer gaps the rhythm may be known, the
-beats in them are not."""
+beats in them are not. It was measured on a single lead, so it says nothing of a gap during which
+the model has seen another."""
 PICTURES = (".png", ".pdf", ".svg")
 SHOWN = 10.0
 """Seconds of a long recording that the picture shows, around its longest gap."""
@@ -35,6 +38,34 @@ class Gap(NamedTuple):
     last: int
 
 
+@dataclass(frozen=True)
+class _Filling:
+    """A recording that was filled, and what there was to fill it from."""
+
+    seen: "Recording"
+    """All that the model was given."""
+    shown: "Recording"
+    """What of it is written: all, or the lead that was asked for."""
+    filled: NDArray[np.float32]
+    """The rows of `shown`."""
+    own: tuple[str, ...]
+    """Leads of the model."""
+    lacked: tuple[str, ...]
+    """Leads of a model of several that the file has not."""
+
+    @property
+    def made_up(self) -> tuple[str, ...]:
+        """Leads that are written although the file has them not."""
+        return tuple(lead for lead in self.lacked if lead in self.shown.leads)
+
+    def blind(self, gap: Gap) -> float:
+        """Seconds of a gap, at the longest, during which no other lead was measured either."""
+        others = [lead in self.own and lead != gap.lead for lead in self.seen.leads]
+        seen = self.seen.valid[others, gap.first : gap.last].any(axis=0)
+        edges = np.flatnonzero(np.concatenate([[True], seen, [True]]))
+        return float(np.diff(edges).max() - 1) / self.seen.rate
+
+
 def impute(
     model: ModelName,
     file: Path,
@@ -43,6 +74,7 @@ def impute(
     picture: Path | None = None,
     name: str | None = None,
     lead: str | None = None,
+    all_leads: Annotated[bool, Parameter(negative="")] = False,
     kind: KindName = None,
     source_rate: float | None = None,
     source_unit: str | None = None,
@@ -67,7 +99,11 @@ def impute(
     name
         Which recording, where the file holds several.
     lead
-        Which lead to give a model of one lead, where the recording has several.
+        Which lead to fill and write, where the recording has several. A model of one lead sees
+        that lead alone, a model of several sees all that were measured.
+    all_leads
+        Write every lead of a model of several, in its order: what the file lacks is made up from
+        the leads that it has.
     kind
         What the file is, such as "edf", where its content does not tell.
     source_rate
@@ -93,27 +129,21 @@ def impute(
     hints = Hints(source_rate, source_unit, split_names(source_leads))
     source = open_source(file, kind, hints)
     recording = quality.mark(_the_one(source, file, name))
-    if lead is not None:
-        recording = _only(recording, lead)
-    own = loaded.contract.leads
-    if len(recording.leads) > len(own) == 1 and own[0] not in recording.leads:
-        raise UsageError(
-            f"The model knows lead {own[0]}; {file} has {', '.join(recording.leads)}.",
-            "Say with --lead which of them to fill.",
-        )
-    filled = loaded.fill(recording)
+    filling = _fill(loaded, recording, file, lead, all_leads=all_leads)
+    shown, filled = filling.shown, filling.filled
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npy":
         with replacing(out) as content:
             np.save(content, filled, allow_pickle=False)
     else:
-        write_whole(out, _table(recording, filled))
-    _say(recording, filled, file)
+        write_whole(out, _table(shown, filled))
+    _say(filling, file)
+    _say_lacked(filling, out, any_leads=loaded.method.any_leads)
     written = [out]
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        written.append(_draw(recording, filled, picture))
-    _finish(model, file, written, guessed=not recording.valid.all())
+        written.append(_draw(shown, filled, picture))
+    _finish(model, file, written, guessed=not shown.valid.all())
     return 0
 
 
@@ -140,12 +170,35 @@ def _the_one(source: "Source", file: Path, name: str | None) -> "Recording":
     return source.read(chosen[0])
 
 
-def _only(recording: "Recording", lead: str) -> "Recording":
+def _fill(
+    model: "Model", recording: "Recording", file: Path, lead: str | None, *, all_leads: bool
+) -> _Filling:
+    """Fill a recording, or the one lead of it that was asked for."""
+    from nerula import given
+
+    own = model.contract.leads
+    lacked = tuple(one for one in own if one not in recording.leads) if len(own) > 1 else ()
+    if all_leads:
+        recording = given.with_leads(recording, own)
+    shown = recording if lead is None else _only(recording, lead, lacked)
+    seen = shown if len(own) == 1 else recording
+    if len(seen.leads) > len(own) == 1 and own[0] not in seen.leads:
+        raise UsageError(
+            f"The model knows lead {own[0]}; {file} has {', '.join(seen.leads)}.",
+            "Say with --lead which of them to fill.",
+        )
+    rows = [seen.leads.index(one) for one in shown.leads]
+    return _Filling(seen, shown, model.fill(seen)[rows], own, lacked)
+
+
+def _only(recording: "Recording", lead: str, lacked: tuple[str, ...]) -> "Recording":
     from nerula.readers.names import canonical_lead
 
     wanted = canonical_lead(lead) or lead
     if wanted not in recording.leads:
-        raise UsageError(f"There is no lead {lead}.", f"It has {', '.join(recording.leads)}.")
+        remedy = f"It has {', '.join(recording.leads)}"
+        remedy += "; --all-leads makes up what is lacking." if wanted in lacked else "."
+        raise UsageError(f"There is no lead {lead}.", remedy)
     row = [recording.leads.index(wanted)]
     return replace(recording, x=recording.x[row], valid=recording.valid[row], leads=(wanted,))
 
@@ -173,38 +226,72 @@ def _draw(recording: "Recording", filled: NDArray[np.float32], picture: Path) ->
         first = round(min(max(0.0, middle), last - SHOWN * rate))
     shown = slice(first, first + round(SHOWN * rate))
     rows = [
-        (lead, recording.x[row, shown], recording.valid[row, shown], filled[row, shown])
-        for row, lead in enumerate(recording.leads)
+        (label, recording.x[row, shown], recording.valid[row, shown], filled[row, shown])
+        for row, label in enumerate(_labels(recording))
     ]
     start = f", from {first / rate:.1f} s" if first else ""
     title = f"{recording.name}{start}: measured (black), filled (blue)"
     return figures.filled(rows, rate, picture, title)
 
 
-def _say(recording: "Recording", filled: NDArray[np.float32], file: Path) -> None:
+def _labels(recording: "Recording") -> list[str]:
+    """What a picture calls the leads: it is passed on without what the terminal said."""
+    return [
+        lead if valid.any() else f"{lead}, not measured"
+        for lead, valid in zip(recording.leads, recording.valid, strict=True)
+    ]
+
+
+def _say(filling: _Filling, file: Path) -> None:
     """List the gaps, and say of which not to expect much; and what else is doubtful."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    found = gaps(recording)
-    if not found:
+    console, shown = Console(highlight=False), filling.shown
+    found = [gap for gap in gaps(shown) if gap.lead not in filling.made_up]
+    if not found and not filling.made_up:
         console.print("Nothing is missing: written as it was measured.")
     table = Table("lead", "from", "length", "", box=None, pad_edge=False)
     for gap in found[:20]:
-        seconds = (gap.last - gap.first) / recording.rate
-        row = recording.leads.index(gap.lead)
-        remark = "" if seconds <= RELIABLE else "unreliable: too long to know more than the rhythm"
-        if np.isnan(filled[row, gap.first]):
-            remark = "not filled: the model does not know this lead"
-        table.add_row(gap.lead, f"{gap.first / recording.rate:.2f} s", f"{seconds:.2f} s", remark)
+        seconds = (gap.last - gap.first) / shown.rate
+        start = f"{gap.first / shown.rate:.2f} s"
+        table.add_row(gap.lead, start, f"{seconds:.2f} s", _remark(filling, gap))
     if found:
         console.print(table)
     if len(found) > 20:
         console.print(f"and {len(found) - 20} more")
-    if doubts := warned(recording.findings):
+    if doubts := warned(shown.findings):
         codes = ", ".join(sorted(doubts))
         said = f"doubtful: {codes}; nerula check {file} says more"
+        console.print(said, markup=False, soft_wrap=True)
+
+
+def _remark(filling: _Filling, gap: Gap) -> str:
+    if np.isnan(filling.filled[filling.shown.leads.index(gap.lead), gap.first]):
+        return "not filled: the model does not know this lead"
+    if filling.blind(gap) > RELIABLE:
+        return "unreliable: too long to know more than the rhythm"
+    if gap.last - gap.first > RELIABLE * filling.shown.rate:
+        return "guessed from the other leads"
+    return ""
+
+
+def _say_lacked(filling: _Filling, out: Path, *, any_leads: bool) -> None:
+    """Which leads of the model the file has not, and what became of them."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if made_up := filling.made_up:
+        said = f"Made up by the model, and no measurement: {' '.join(made_up)}"
+        console.print(said, markup=False, soft_wrap=True)
+        if out.suffix == ".npy":
+            said = f"Rows of {out}: {' '.join(filling.shown.leads)}"
+            console.print(said, markup=False, soft_wrap=True)
+        if not any_leads:
+            said = "This model was trained with all of its leads, and never to do without."
+            console.print(said, style="yellow", soft_wrap=True)
+    elif filling.lacked and filling.shown is filling.seen:
+        said = f"The file lacks {' '.join(filling.lacked)}: --all-leads would make them up."
         console.print(said, markup=False, soft_wrap=True)
 
 

@@ -25,7 +25,7 @@ from nerula.run import digest
 from nerula.schema import Config
 from nerula.similar import Neighbours, Similar
 from nerula.store import Store
-from nerula.windowed import Embedded, Prepared, blended, cut, grouped
+from nerula.windowed import Embedded, Prepared, blended, cut, grouped, lead_rows
 
 Array = NDArray[np.float32]
 BATCH = 32
@@ -217,11 +217,15 @@ class Model:
         unit: str = "mV",
         valid: ArrayLike | None = None,
         leads: Sequence[str] | None = None,
+        all_leads: bool = False,
     ) -> Array:
         """Fill the gaps of one recording: where it is NaN, or where `valid` is False.
 
         Returns an array of the same shape, at the same rate, in the same unit; what was measured
         is returned as it was given. The longer a gap, the less of it can be known.
+
+        With `all_leads` a model of several returns (leads, time): its own leads in its order,
+        `model.contract.leads`, made up where they were not given, and below them any others.
 
         >>> import nerula, numpy as np
         >>> x, rate = nerula.ecg()
@@ -233,8 +237,11 @@ class Model:
         recording = given.one(
             "impute", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
         )
-        filled = self.fill(recording) / given.millivolts(unit)
         x = np.asarray(signal, np.float32)
+        if all_leads:
+            x = given.with_leads(recording.but(x=np.atleast_2d(x)), self.contract.leads).x
+            recording = given.with_leads(recording, self.contract.leads)
+        filled = self.fill(recording) / given.millivolts(unit)
         return np.where(recording.valid.reshape(x.shape), x, filled.reshape(x.shape))
 
     def reconstruct(
@@ -347,14 +354,10 @@ class Model:
             self.contract.rate,
             recording.rate,
         )
-        time = recording.x.shape[1]
-        back = np.pad(back[:, :time], ((0, 0), (0, max(0, time - back.shape[1]))), "edge")
-        rows = np.full(recording.x.shape, np.nan, np.float32)
-        single = len(self.contract.leads) == len(recording.leads) == 1
-        for row, lead in enumerate(recording.leads):
-            if single or lead in self.contract.leads:
-                rows[row] = back[0 if single else self.contract.leads.index(lead)]
-        return rows
+        known, leads = self.contract.leads, recording.leads
+        if len(known) == len(leads) == 1:
+            leads = known
+        return lead_rows(back, known, leads, recording.x.shape[1])
 
     def _overlapping(self, x: Array, valid: NDArray[np.bool_], whole: bool) -> Array:
         """Rebuild (leads, time) under the contract, from windows that overlap by half."""

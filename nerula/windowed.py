@@ -1,6 +1,6 @@
 """Windowed: long signals cut into a model's windows, and windows put together again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,3 +68,13 @@ def blended(windows: Array, starts: NDArray[np.int64], time: int) -> Array:
         share[:, start : start + length] += weight
     found: Array = (total[:, :time] / np.maximum(share[:, :time], 1e-9)).astype(np.float32)
     return found
+
+
+def lead_rows(x: Array, known: Sequence[str], leads: Sequence[str], time: int) -> Array:
+    """The rows (known, any time) of `leads`, cut or held to a length; NaN where not known."""
+    x = np.pad(x[:, :time], ((0, 0), (0, max(0, time - x.shape[1]))), "edge")
+    rows = np.full((len(leads), time), np.nan, np.float32)
+    for row, lead in enumerate(leads):
+        if lead in known:
+            rows[row] = x[known.index(lead)]
+    return rows

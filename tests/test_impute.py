@@ -2,17 +2,21 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from nerula import bundle, sample
 from nerula.cli import main
+from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.impute import Gap, gaps, impute
+from nerula.methods import find
 from nerula.recording import Recording
-from tests.test_model import folder
+from tests.test_model import TRAINING, arguments, folder
 
 __all__ = ["folder"]  # the fixture
 
@@ -152,3 +156,127 @@ def test_gaps_are_found_lead_by_lead() -> None:
     valid[0, :3] = valid[1, 10:12] = valid[1, 40:] = False
     found = gaps(Recording("a", np.zeros((2, 50), np.float32), 10.0, ("I", "II"), valid))
     assert found == [Gap("I", 0, 3), Gap("II", 10, 12), Gap("II", 40, 50)]
+
+
+# --- models of several leads -------------------------------------------------------------------
+
+LEADS = ("I", "II", "V3")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of three leads that takes any of them, as it is before training."""
+    torch.manual_seed(0)
+    tiny: dict[str, Any] = {
+        "leads": 3, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_depth": 1,
+        "decoder_heads": 2,
+    }  # fmt: skip
+    chosen = arguments("modal", **tiny)
+    path = tmp_path_factory.mktemp("several") / "model"
+    bundle.save(
+        path, find("modal")(**chosen), name="modal", arguments=chosen,
+        contract=Contract(LEADS, 100.0), window=1000, training=TRAINING,
+    )  # fmt: skip
+    return path
+
+
+def written(path: Path, leads: str, *rows: NDArray[np.float32]) -> Path:
+    np.savez(path, x=np.stack(rows), rate="100", leads=leads.split(), unit="mV")
+    return path
+
+
+def test_all_leads_come_from_one_and_are_said_to_be_made_up(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecg = sample.load().x[11, 0]
+    file, out = written(tmp_path / "only.npz", "II", ecg), tmp_path / "out.csv"
+    picture = tmp_path / "out.png"
+    impute(str(several), file, out, all_leads=True, picture=picture)
+    with out.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert list(rows[0]) == ["seconds", *LEADS, "I filled", "II filled", "V3 filled"]
+    for lead in LEADS:
+        assert {row[f"{lead} filled"] for row in rows} == {"0" if lead == "II" else "1"}
+    x = np.array([[float(row[lead]) for row in rows] for lead in LEADS])
+    np.testing.assert_allclose(x[1], ecg, rtol=1e-4, atol=1e-6)
+    hidden = np.stack([ecg, ecg, ecg]), np.array([[lead == "II"] * 1000 for lead in LEADS])
+    want = bundle.load(several).impute(hidden[0], 100, valid=hidden[1], leads=LEADS)
+    np.testing.assert_allclose(x, want, rtol=1e-3, atol=1e-5)
+    said = capsys.readouterr().out
+    assert "Made up by the model, and no measurement: I V3\n" in said
+    assert "Nothing is missing" not in said
+    assert "guesses" in said
+    assert picture.exists()
+    impute(str(several), file, tmp_path / "out.npy", all_leads=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), want, rtol=1e-4, atol=1e-5)
+    assert f"Rows of {tmp_path / 'out.npy'}: I II V3\n" in capsys.readouterr().out
+
+
+def test_what_the_model_does_not_know_is_written_below_its_leads(
+    several: Path, tmp_path: Path
+) -> None:
+    ecg = sample.load().x[:2, 0]
+    file = written(tmp_path / "two.npz", "V6 II", *ecg)
+    impute(str(several), file, tmp_path / "out.csv", all_leads=True)
+    assert (tmp_path / "out.csv").read_text().startswith("seconds,I,II,V3,V6,I filled")
+    filled = bundle.load(several).impute(ecg, 100, leads=["V6", "II"], all_leads=True)
+    assert filled.shape == (4, 1000)
+    assert (filled[[3, 1]] == ecg).all()
+    assert np.isfinite(filled).all()
+
+
+def test_without_the_option_what_is_lacking_is_said(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecg = sample.load().x[11, 0]
+    file = written(tmp_path / "only.npz", "II", ecg)
+    impute(str(several), file, tmp_path / "out.npy")
+    assert np.load(tmp_path / "out.npy").shape == (1, 1000)
+    said = capsys.readouterr().out
+    assert "The file lacks I V3: --all-leads would make them up.\n" in said
+    with pytest.raises(UsageError, match=r"no lead V3\. It has II; --all-leads makes up"):
+        impute(str(several), file, tmp_path / "out.npy", lead="V3")
+    impute(str(several), file, tmp_path / "out.npy", lead="V3", all_leads=True)
+    assert np.load(tmp_path / "out.npy").shape == (1, 1000)
+    assert "no measurement: V3\n" in capsys.readouterr().out
+
+
+def test_a_model_of_one_lead_makes_up_no_others(
+    folder: Path, x: NDArray[np.float32], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="knows lead II alone"):
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "o.npy", all_leads=True, **HINTS)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="knows lead II alone"):
+        bundle.load(folder).impute(x[0], 100, all_leads=True)
+    assert not (tmp_path / "o.npy").exists()
+
+
+def test_the_lead_that_is_asked_for_is_filled_from_all(several: Path, tmp_path: Path) -> None:
+    ecg = sample.load().x[:3, 0].copy()
+    ecg[2] = np.nan
+    file = written(tmp_path / "three.npz", " ".join(LEADS), *ecg)
+    impute(str(several), file, tmp_path / "all.npy")
+    impute(str(several), file, tmp_path / "v3.npy", lead="V3")
+    filled = np.load(tmp_path / "v3.npy")
+    assert filled.shape == (1, 1000)
+    assert np.isfinite(filled).all()
+    assert (filled[0] == np.load(tmp_path / "all.npy")[2]).all()
+
+
+def test_a_long_gap_is_unreliable_only_where_no_other_lead_was_measured(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The seconds from which it is said were measured on models of one lead."""
+    ecg = sample.load().x[:3, 0].copy()
+    ecg[0, 100:300] = np.nan  # II is there
+    ecg[1:, 600:900] = np.nan
+    ecg[0, 750:900] = np.nan  # for half of their gap, II and V3 have nothing
+    file = written(tmp_path / "three.npz", " ".join(LEADS), *ecg)
+    impute(str(several), file, tmp_path / "out.npy")
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "I 1.00 s 2.00 s guessed from the other leads" in said
+    assert "II 6.00 s 3.00 s unreliable: too long to know more than the rhythm" in said
+    written(tmp_path / "other.npz", "I V1", *ecg[[0, 1]])
+    impute(str(several), tmp_path / "other.npz", tmp_path / "out.npy")
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "I 1.00 s 2.00 s unreliable: too long to know more than the rhythm" in said
