@@ -65,11 +65,15 @@ def filled(
     out: Path,
     title: str = "",
 ) -> Path:
-    """Draw recordings (label, x, valid, filled) one below the other on ECG paper."""
+    """Draw recordings (label, x, valid, filled) one below the other on ECG paper.
+
+    Each strip is as high as its signal and what it is filled with.
+    """
     seconds = max(len(x) for _, x, _, _ in rows) / rate
-    figure, axes = plot.strip(seconds, len(rows), millivolts=2.5)
-    for one, (label, x, valid, guess) in zip(axes, rows, strict=True):
-        plot.ecg_paper(one, x, rate, valid, filled=guess, millivolts=2.5, label=label)
+    heights = [plot.tall(x, valid, guess) for _, x, valid, guess in rows]
+    figure, axes = plot.strip(seconds, len(rows), heights)
+    for one, (label, x, valid, guess), height in zip(axes, rows, heights, strict=True):
+        plot.ecg_paper(one, x, rate, valid, filled=guess, millivolts=height, label=label)
     plot.headline(figure, title)
     return plot.save(figure, out)
 

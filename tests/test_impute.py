@@ -1,6 +1,7 @@
 """`nerula impute`: gaps are filled, everything else stays, and long gaps are doubted."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nerula import bundle, sample
+from nerula import bundle, figures, plot, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import UsageError
@@ -280,3 +281,35 @@ def test_a_long_gap_is_unreliable_only_where_no_other_lead_was_measured(
     impute(str(several), tmp_path / "other.npz", tmp_path / "out.npy")
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "I 1.00 s 2.00 s unreliable: too long to know more than the rhythm" in said
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def test_strips_hold_the_signal_and_what_it_is_filled_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plot, "save", lambda figure, path: drawn.append(figure) or path)
+    beat = sample.load().x[11, 0]
+    high, there = beat * (4.1 / np.ptp(beat)), np.ones(1000, bool)
+    unknown = np.full(1000, np.nan, np.float32)
+    rows = [
+        ("high", high, there, high),
+        ("low", beat / np.ptp(beat), there, beat),
+        ("not measured", np.zeros(1000, np.float32), ~there, 2 + high),
+        ("not known", np.zeros(1000, np.float32), ~there, unknown),
+    ]
+    figures.filled(rows, 100.0, tmp_path / "out.png", "title")
+    heights = []
+    for axes in drawn[0].axes:
+        low, top = axes.get_ylim()
+        heights.append(round(top - low, 3))
+        for line in axes.lines:
+            values = line.get_ydata()[np.isfinite(line.get_ydata())]
+            assert ((low < values) & (values < top)).all()
+        millimetres = 25.4 * axes.get_position().height * drawn[0].get_figheight()
+        assert millimetres == pytest.approx(10 * (top - low))  # true to scale
+    assert heights == [4.5, 2.5, 4.5, 2.5]
+    boxes = [axes.get_position() for axes in drawn[0].axes]
+    assert all(one.y0 == pytest.approx(two.y1) for one, two in pairwise(boxes))
