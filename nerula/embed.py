@@ -60,6 +60,8 @@ def embed(
     out
         OUT.npy (with OUT.csv beside it that says whose each row is), OUT.npz, OUT.parquet or
         OUT.csv. By default SOURCE.embeddings.npy in the folder where you are. An address, too.
+        Of a model of several leads the column `absent` says which were hidden from it: those that
+        the recording lacked, that held nothing valid, or that were not asked for.
     lead
         Which leads to give the model, such as "I,II,V2", where not all that it can have: a model
         of several takes fewer, one of a single lead takes any one, whatever its name.
@@ -183,11 +185,15 @@ class Embedding:
         """Embed one chunk, windows of many recordings at a time."""
         from nerula.readers.far import ahead
 
-        result = Result()
+        result = self.nothing_yet()
         with ahead(self.source, chunk.entries):
             for embedded in self.model.embed_prepared(self._prepared(chunk, result)):
                 result.add(embedded)
         return result
+
+    def nothing_yet(self) -> Result:
+        """A result of no recordings."""
+        return Result(several=len(self.model.contract.leads) > 1)
 
     def _prepared(self, chunk: "Chunk", result: Result) -> "Iterator[Prepared]":
         from nerula.chunks import read_entry, refusal
@@ -209,7 +215,7 @@ def embed_source(embedding: Embedding, engine: "Engine") -> Result:
     from nerula.engines import in_order
     from nerula.summary import progress
 
-    source, whole = embedding.source, Result()
+    source, whole = embedding.source, embedding.nothing_yet()
     with progress(sum(1 for _ in source.entries()), "embedding") as advance:
         for chunk, result in in_order(engine.spread(embedding, chunked(source))):
             advance(len(chunk.entries))

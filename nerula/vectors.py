@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OWN_FACTS = ("name", "subject", "fold", "age", "sex")
 FACTS = (*OWN_FACTS, "windows", "valid")
 """The columns of an index; `windows` and `valid` say how much of each recording there was."""
+ABSENT = "absent"
+"""One more column where the model has several leads: those that were hidden from it."""
 
 
 @dataclass
@@ -33,11 +35,15 @@ class Result:
     """Leads that recordings lacked, and how many recordings lacked just these."""
     doubts: Counter[str] = field(default_factory=Counter)
     """Warnings, and how many recordings they are about."""
+    several: bool = False
+    """Whether the model has several leads, of which a recording may lack some."""
 
     def add(self, embedded: "Embedded") -> None:
         """Add the windows of the recording whose turn it is."""
         row = self.rows[len(self.z)]
         row |= {"windows": len(embedded.z), "valid": round(float(embedded.weight.mean()), 4)}
+        if self.several:
+            row[ABSENT] = " ".join(embedded.absent)
         self.z.append(embedded.mean())
         self.absent[embedded.absent] += 1
 
@@ -52,7 +58,8 @@ class Result:
     @property
     def columns(self) -> dict[str, list[Any]]:
         """The index, column by column."""
-        return {name: [row[name] for row in self.rows] for name in FACTS}
+        names = (*FACTS, ABSENT) if self.several else FACTS
+        return {name: [row[name] for row in self.rows] for name in names}
 
 
 def _write_npy(out: Path, result: Result) -> None:

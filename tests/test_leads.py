@@ -1,5 +1,6 @@
 """One model, any set of leads: embedding, fine-tuning, evaluation, and what is said about it."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_the_command_takes_leads_and_says_what_was_hidden(
     valid[[1, 2]] = False
     expected = model.embed(x, 100, leads=LEADS, valid=valid)
     assert np.allclose(np.load(tmp_path / "some.npy")[0], expected, atol=1e-4)
+    embed("model", store.path, tmp_path / "all.npy")
+    absent = {}
+    for name in ("some", "all"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            absent[name] = {row["name"]: row["absent"] for row in csv.DictReader(file)}
+    assert absent["some"] == {str(i): "II V1" for i in range(40) if i % 5}
+    assert absent["all"] == {str(i): "" if i % 5 else "I V1 V2" for i in range(40)}
     with pytest.raises(UsageError, match=r"no lead V6.*I, II, V1, V2"):
         embed("model", store.path, tmp_path / "some.npy", lead="V6")
 
