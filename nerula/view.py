@@ -72,8 +72,8 @@ def view(
     except ImportError as error:
         raise MissingExtraError("The viewer", "view") from error
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no dropped file behind
     with (
+        _tidy_when_terminated(),
         _bound(port) as listening,
         TemporaryDirectory(prefix="nerula-view-") as private,
         assembled(store, Path(private), model, probe, limit << 20) as viewer,
@@ -83,6 +83,16 @@ def view(
     named = f" {model}" if model not in (None, NONE) else " nerula-small"
     console.print(f"\nClosed. Next: nerula embed{named} {store} embeddings.npy", markup=False)
     return 0
+
+
+@contextmanager
+def _tidy_when_terminated() -> "Iterator[None]":
+    """Let SIGTERM end things as Ctrl-C does: no dropped file is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

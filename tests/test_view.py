@@ -28,7 +28,7 @@ from benchmarks import viewing
 from nerula import quality, sample, view
 from nerula.cli import main
 from nerula.contract import Contract
-from nerula.errors import UsageError
+from nerula.errors import NerulaError, UsageError
 from nerula.model import Model
 from nerula.prepare import Options, make_store
 from nerula.probes import Examples, Question, fit
@@ -644,3 +644,12 @@ def test_a_million_recordings_are_searched_while_one_types(tmp_path: Path) -> No
         library.page(query, 50_000, 50)  # further on, nothing is searched again
         assert time.process_time() - begun < 0.1
     assert library.page(Query(words="p123456"), 0, 50)[0] == 2
+
+
+def test_what_terminates_the_process_is_as_before_when_the_viewer_is_closed(
+    tmp_path: Path,
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(NerulaError):
+        view.view(tmp_path / "nothing", port=0, open_=False)
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -101,13 +101,20 @@ class Victim:
 
 
 def in_a_child(work: Callable[[], int], before: Callable[[], object] | None = None) -> int:
-    """Fork; in the child `before` arms an accident and `work` gives the exit code."""
+    """Fork; in the child `before` arms an accident and `work` gives the exit code.
+
+    SIGTERM waits until the child is itself: what its parent does when it hears one is not for it.
+    """
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return child
     code = 99
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if before is not None:
             before()
