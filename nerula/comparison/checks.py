@@ -89,7 +89,12 @@ def _fitted_unlike(documents: Sequence[Answered]) -> set[str]:
 
 def after(plan: Plan, documents: Sequence[Answered]) -> list[Check]:
     """Compare all results with each other: the same recordings, the same budget, no leak."""
-    fits = [fit for _, document in documents for fit in document["fits"]]
+    fits = [
+        fit
+        for _, document in documents
+        for fit in document["fits"]
+        if document["task"]["kind"] != "identity"
+    ]
     shared = sum(fit.get("shared_subjects", 0) + fit.get("shared_signals", 0) for fit in fits)
     unverified = [cell.name for cell, one in documents if one["provenance"]["status"] != "checked"]
     tasks = {one["task"]["name"] for _, one in documents}
@@ -153,8 +158,10 @@ def _apart(drawn: _Drawn) -> list[Check]:
     found = [
         _check(f"{what} on two sides of a split", len(sides),
                sum(one[f"shared_{what}"] for one in sides), "splits", task.name)
-        for what in ("subjects", "signals")
+        for what in (("signals",) if task.kind == "identity" else ("subjects", "signals"))
     ]  # fmt: skip
+    if task.kind == "identity":  # gallery and queries are the same people, and nothing is fitted
+        return found
     what = "test recordings on a side that is fitted or chooses"
     return [*found, _check(what, *_reused(splits), "recordings", task.name)]
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from nerula.comparison import words
 
+WIDE, FEW = 8, 3
+"""With more columns than that and no more rows a table is turned, so that a page can hold it."""
 LEAD = "NERULA's lead over each row, paired (positive: NERULA is better)"
 
 
@@ -13,14 +15,21 @@ def render(document: dict[str, Any], heading: str = "###") -> str:
     columns = document["columns"]
     lines = [f"{heading} {document['title']}", ""]
     lines += [document["note"], ""] if document["note"] else []
-    lines += _header(columns)
-    for row in document["rows"]:
-        cells = [_cell(c, column) for c, column in zip(row["cells"], columns, strict=True)]
-        lines.append(f"| {' | '.join([row['title'], *cells])} |")
+    body = [
+        [
+            row["title"],
+            *(_cell(c, column) for c, column in zip(row["cells"], columns, strict=True)),
+        ]
+        for row in document["rows"]
+    ]
+    if len(columns) > WIDE and len(body) <= FEW:
+        lines += _table(list(map(list, zip(["", *_headings(columns)], *body, strict=True))))
+    else:
+        lines += _table([["", *_headings(columns)], *body])
     lines += ["", words.reading(document), ""]
     if paired := words.lead(document):
-        lines += ["<details><summary>", LEAD, "</summary>", "", *_header(columns)]
-        lines += [f"| {' | '.join([title, *cells])} |" for title, cells in paired]
+        rows = [["", *_headings(columns)], *([title, *cells] for title, cells in paired)]
+        lines += ["<details><summary>", LEAD, "</summary>", "", *_table(rows)]
         lines += ["", "</details>", ""]
     lines += [part for said in document["sentences"] for part in (said, "")]
     return "\n".join(lines)
@@ -37,9 +46,14 @@ def render_checks(checks: Sequence[dict[str, Any]], seen: dict[str, int]) -> str
     return "\n".join(lines)
 
 
-def _header(columns: Sequence[dict[str, Any]]) -> list[str]:
-    names = [f"{column['heading']} {'↓' if column['lower'] else '↑'}" for column in columns]
-    return [f"| {' | '.join(['', *names])} |", f"|---|{'---|' * len(names)}"]
+def _headings(columns: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{column['heading']} {'↓' if column['lower'] else '↑'}" for column in columns]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; the first row is its head."""
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return [head, f"|---|{'---|' * (len(rows[0]) - 1)}", *body]
 
 
 def _cell(cell: dict[str, Any] | None, column: dict[str, Any]) -> str:

@@ -15,11 +15,15 @@ FINETUNED = "finetuned"
 PROBES = {
     "svc": "SVC", "forest": "forest", "logistic": "logistic", "ridge": "ridge", "mlp": "MLP",
     "discriminant": "discriminant", "centred": "centred", "cosine": "cosine",
-    FINETUNED: "fine-tuned",
+    FINETUNED: "fine-tuned", "decoded-I": "decoders, from I", "decoded-II": "decoders, from II",
+    "scaled-I": "one factor, from I", "scaled-II": "one factor, from II",
+    "filtered-I": "least squares, from I", "filtered-II": "least squares, from II",
+    "beat-I": "mean beat, from I", "beat-II": "mean beat, from II",
 }  # fmt: skip
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "F1", "auroc": "AUROC", "mae": "MAE", "r2": "R²",
     "rmse": "RMSE", "rank1": "rank-1", "eer": "EER", "lead_r2": "R²",
+    "lead_pearson": "Pearson's r", "alignment": "centred correlation",
 }  # fmt: skip
 MORE = {"4": [("logistic", "auroc")]}
 """Columns that our tables have beside the paper's."""
