@@ -45,6 +45,16 @@ def broken(plan: Plan, name: str) -> int:
     return int(one["broken"])
 
 
+def test_people_in_gallery_and_queries_are_no_leak(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"nerula": [answered(TRUTH, TRUTH)]})
+    ((cell, told),) = checks.answered(plan)
+    told["fits"][0]["shared_subjects"] = 4
+    for kind, count in (("classes", 4), ("identity", 0)):
+        told["task"]["kind"] = kind
+        found = {one["check"]: one["broken"] for one in checks.after(plan, [(cell, told)])}
+        assert found["subjects and signals on two sides, in all fits"] == count
+
+
 def test_leads_that_some_recordings_lack_are_tested_apart(tmp_path: Path) -> None:
     plan = of_leads(tmp_path, ("a", "b", "c"))
     assert broken(plan, "judged on different") == 0

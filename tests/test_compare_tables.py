@@ -50,7 +50,7 @@ def answered(
     )  # fmt: skip
     document = {
         "format": FORMAT,
-        "task": {"name": "sex"},
+        "task": {"name": "sex", "kind": "classes"},
         "model": {"fingerprint": "0"},
         "data": {"kind": "sample", "split": " ".join(names[:count]), "store": "d"},
         "way": {"probe": probe, "labels": 1.0, "gap": 0.0, "filling": "masked"}
