@@ -21,8 +21,6 @@ FITTED = 2000
 """Recordings of the training side that the simple answers are fitted to."""
 SHOWN = 4.0
 """Seconds of a recording in the picture."""
-HEIGHTS = (2.0, 5.0)
-"""Millivolts of a strip of the picture, at least and at most."""
 
 
 class Answered(NamedTuple):
@@ -167,21 +165,21 @@ def heat_map(shown: dict[str, Any], path: Path) -> Path:
 
 def paper(model: "Model", store: Store, row: int, source: str, path: Path) -> Path:
     """Draw all leads on ECG paper: measured, and over it rebuilt from `source` alone."""
-    from nerula.plot import FILLED, ecg_paper, save, strip
+    from nerula.plot import FILLED, ecg_paper, headline, save, strip, tall
 
     own, rate = model.contract.leads, model.contract.rate
     ((x, valid),) = _read(model, store, np.array([row]))
     (guess,) = _decoded(model, store, np.array([row]), own.index(source))
     count = min(x.shape[1], round(SHOWN * rate))
-    span = float(np.ptp(np.where(valid, x, 0.0)[:, :count], axis=1).max())
-    tall = float(np.clip(np.ceil(2 * span + 0.5) / 2, *HEIGHTS))
-    figure, axes = strip(count / rate, len(own), millivolts=tall)
+    heights = [tall(*pair) for pair in zip(x[:, :count], valid[:, :count], strict=True)]
+    figure, axes = strip(count / rate, len(own), heights)
     seconds = np.arange(count) / rate
     for place, (lead, one) in enumerate(zip(own, axes, strict=True)):
         label = f"{lead} (given)" if lead == source else lead
-        ecg_paper(one, x[place, :count], rate, valid[place, :count], millivolts=tall, label=label)
+        shown, height = (x[place, :count], rate, valid[place, :count]), heights[place]
+        ecg_paper(one, *shown, millivolts=height, label=label)
         if lead != source:
             rebuilt = guess[place, :count] - guess[place].mean() + x[place].mean()
             one.plot(seconds, rebuilt, color=FILLED, linewidth=0.9)
-    figure.suptitle(f"measured, and rebuilt from lead {source} alone (blue)", fontsize=9)
+    headline(figure, f"measured, and rebuilt from lead {source} alone (blue)")
     return save(figure, path)

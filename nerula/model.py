@@ -379,7 +379,7 @@ class Model:
         if not any(getattr(kind, own) is not getattr(Method, own) for own in ("decode", name)):
             raise UsageError(
                 f"{kind.__name__} has no reconstruction path.",
-                "NERULA and Ti-MAE have one, and so has the model nerula-small.",
+                "NERULA, Ti-MAE and modal have one, and so has the model nerula-small.",
             )
         function: Callable[[Tensor, Tensor], Tensor] = getattr(self.method, name)
         return function

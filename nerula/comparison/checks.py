@@ -80,7 +80,7 @@ def _fitted_unlike(documents: Sequence[Answered]) -> set[str]:
     fitted: dict[tuple[Any, ...], set[tuple[int, ...]]] = {}
     for cell, one in documents:
         if one["way"]["gap"]:
-            continue  # measured on fewer splits, with a probe that is counted without a gap
+            continue  # the probe is counted without a gap; earlier versions had one split here
         asked = one["task"]["name"], one["way"]["labels"], *cell.inputs.get("leads", ())
         counts = tuple(fit[side] for fit in one["fits"] for side in ("train", "choose"))
         fitted.setdefault(asked, set()).add(counts)
