@@ -109,7 +109,7 @@ class Ground:
         answers, held = _as_stored(answers), held and _as_stored(held)
         limits = judgement.thresholds(held, answers.score.shape[1])
         if self.task.kind == "labels":
-            answers = replace(answers, predicted=judgement.decided(answers.score, held))
+            answers = replace(answers, predicted=judgement.decided(self.task, answers.score, held))
         return Judged(answers, rows, self.facts.people[rows], limits)
 
     def fit(

@@ -142,7 +142,7 @@ def _unseen(
             )
         return Seen(CHECKED, f"pretrained on {trained} without the part that is {ours}")
     if FAMILIES.get(str(trained), trained) != ours:
-        if trained in FAMILIES or trained in CONTAINS:
+        if trained in FAMILIES:
             return Seen(CHECKED, f"pretrained on {trained}, judged on {kind}: different data sets")
         return Seen(
             CANNOT_SAY,

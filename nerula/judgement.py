@@ -77,13 +77,18 @@ def age_name(low: int, high: int) -> str:
     return f"{low}-{high - 1}" if high < AGES[-1][1] else f"{low} and over"
 
 
-def decided(score: Floats, held: Answers | None) -> NDArray[np.int8]:
-    """Which statements are made (N, K): above what had the best F1 on the training side."""
+def decided(task: Task, score: Floats, held: Answers | None) -> NDArray[np.int8]:
+    """Which statements are made (N, K): above what was best on the training side."""
     limits = np.full(score.shape[1], 0.5)
     if held is not None:
-        pairs = zip(held.onehot.T > 0, held.score.T, strict=True)
-        limits = np.array([metrics.threshold_for_f1(*pair) for pair in pairs])
+        limits = (task.limits or _limits_for_f1)(held.onehot, held.score)
     return (score >= limits).astype(np.int8)
+
+
+def _limits_for_f1(truth: Floats, score: Floats) -> Floats:
+    """For each statement by itself."""
+    pairs = zip(truth.T > 0, score.T, strict=True)
+    return np.array([metrics.threshold_for_f1(*pair) for pair in pairs])
 
 
 def _subgroups(task: Task, runs: Sequence[Judged], facts: Facts) -> list[dict[str, Any]]:

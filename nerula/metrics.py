@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nerula import challenge_score as diagnoses
+
 Floats = NDArray[np.float64]
 
 LOWER = frozenset({"mae", "rmse", "brier", "eer", "alignment_shuffled", "lead_rmse"})
@@ -107,6 +109,15 @@ def challenge_f1(answers: Answers, weight: Floats) -> Floats:
     """
     f1: Floats = confusion_f1(answers.confusion(weight))[:, :3].mean(-1)
     return f1
+
+
+def challenge_score(answers: Answers, weight: Floats) -> Floats:
+    """The Challenge 2020's: 1 for the truth, 0 for a sinus rhythm everywhere."""
+    if answers.predicted.ndim == 1:  # nothing was decided
+        return np.full(len(weight), np.nan)
+    points = diagnoses.points(answers.onehot, answers.predicted.astype(np.float64))
+    said, true, normal = (weight @ points).T
+    return _ratio(said - normal, true - normal)
 
 
 def auroc(answers: Answers, weight: Floats) -> Floats:
@@ -227,8 +238,8 @@ def lead_r2(answers: Answers, weight: Floats) -> Floats:
 METRICS: dict[str, Callable[[Answers, Floats], Floats]] = {
     function.__name__: function
     for function in (
-        accuracy, balanced_accuracy, macro_f1, weighted_f1, challenge_f1, auroc,
-        average_precision, brier, mae, rmse, r2, rank1, eer,
+        accuracy, balanced_accuracy, macro_f1, weighted_f1, challenge_f1,
+        challenge_score, auroc, average_precision, brier, mae, rmse, r2, rank1, eer,
         alignment, alignment_own, alignment_shuffled, lead_pearson, lead_rmse, lead_r2,
     )
 }  # fmt: skip

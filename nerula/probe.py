@@ -45,8 +45,8 @@ def probe(
 
     A split with a subject on two sides, or a model that was pretrained on what it would be judged
     by, is refused. TASK is one of: arrhythmia, arrhythmia-4, arrhythmia-paper, sex, age,
-    infarction, infarction-norm, statements, activity, identity, identity-ptbxl, identity-halves,
-    identity-windows, lead-alignment, leads.
+    infarction, infarction-norm, statements, diagnoses, activity, identity, identity-ptbxl,
+    identity-halves, identity-windows, lead-alignment, leads.
 
     Parameters
     ----------

@@ -99,8 +99,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sklearn": GROUND | {"bundle", "given", "model"},
     "finetune": {"batches", "contract", "errors", "leads", "machine", "method", "methods", "model"}
     | {"options", "store", "train"},
-    "tasks": GROUND | {"store"},
-    "metrics": set(),
+    "challenge_score": set(),
+    "tasks": GROUND | {"store", "challenge_score"},
+    "metrics": {"challenge_score"},
     "bootstrap": {"metrics"},
     "gaps": {"signal"},
     "fewer": set(),

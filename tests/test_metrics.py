@@ -10,6 +10,7 @@ from sklearn import metrics as theirs
 from nerula import judgement, metrics
 from nerula.bootstrap import Judged, Resamples, metric
 from nerula.metrics import METRICS, Answers
+from nerula.tasks import find
 
 
 def some(seed: int, n: int = 200, k: int = 4, *, ties: bool = True) -> Answers:
@@ -79,8 +80,8 @@ def test_statements_are_decided_by_what_is_not_tested() -> None:
     score = np.array([[0.2, 0.7], [0.4, 0.3]])
     held = Answers(np.array([[0, 0], [1, 0], [1, 0]]), np.array([[0.1, 0], [0.3, 0], [0.6, 0]]),
                    np.zeros(3))  # fmt: skip
-    assert judgement.decided(score, held).tolist() == [[0, 1], [1, 0]]
-    assert judgement.decided(score, None).tolist() == [[0, 1], [0, 0]]
+    assert judgement.decided(find("statements"), score, held).tolist() == [[0, 1], [1, 0]]
+    assert judgement.decided(find("statements"), score, None).tolist() == [[0, 1], [0, 0]]
 
 
 WEIGHED = ("auroc", "macro_f1", "brier", "accuracy", "weighted_f1", "balanced_accuracy")

@@ -7,6 +7,7 @@ from nerula.errors import unknown
 from nerula.tasks import (
     activity,
     arrhythmia,
+    challenge2020,
     identity,
     infarction,
     lead_alignment,
@@ -21,7 +22,8 @@ __all__ = ["TASKS", "Facts", "Split", "Task", "find"]
 TASKS: dict[str, Task] = {
     task.name: task
     for family in (
-        arrhythmia, person, infarction, statements, activity, identity, leads, lead_alignment,
+        arrhythmia, person, infarction, statements, challenge2020, activity, identity, leads,
+        lead_alignment,
     )
     for task in family.TASKS
 }  # fmt: skip

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nerula.store import Store
 
 Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Kind = Literal["classes", "values", "labels", "identity", "leads"]
 View = Literal["whole", "leads", "halves", "windows"]
 
@@ -22,6 +23,8 @@ FAMILIES: dict[str, str] = {
     "ptbxl500": "ptbxl",
     "sample": "ptbxl",
     "challenge2017": "challenge2017",
+    "challenge2020": "challenge2020",
+    "challenge2021": "challenge2020",
     "ucihar": "ucihar",
     "ecgid": "ecgid",
 }
@@ -116,6 +119,9 @@ class Task:
     """The splits of the recordings that count."""
     fetch: str
     """What `nerula fetch` calls the data."""
+    limits: Callable[[Floats, Floats], Floats] | None = None
+    """Of labels, from truth and scores of the training side: above what each is given; where None,
+    above what has its best F1."""
     leads: tuple[str, ...] = ()
     """Which signals of the data; where empty, the model's own."""
     view: View = "whole"
