@@ -20,7 +20,7 @@ Rows = NDArray[np.int64]
 FITTED = 2000
 """Recordings of the training side that the simple answers are fitted to."""
 SHOWN = 4.0
-"""Seconds of a recording in the picture."""
+"""Seconds of a recording that are kept to be shown."""
 
 
 class Answered(NamedTuple):
@@ -113,7 +113,33 @@ def _rebuilt(
         nothing = np.where(np.isnan(score), score, 0.0)
         nothing[..., 1:] = score[..., 2:]  # a flat line: all of the variance is error
         told, untold = (one.reshape(len(each), -1) for one in (score, nothing))
-        yield Answered(probe, told, untold, {"leads": [own[row] for row in counted]})
+        shown: dict[str, Any] = {"leads": [own[row] for row in counted]}
+        if kind == "decoded":
+            shown["example"] = _example(model, store, int(sides[1][0]), source)
+        yield Answered(probe, told, untold, shown)
+
+
+def _example(model: "Model", store: Store, row: int, source: str) -> dict[str, Any]:
+    """The beginning of a recording in whole microvolts, and what the decoders make of `source`."""
+    own, rate = model.contract.leads, model.contract.rate
+    ((x, valid),) = _read(model, store, np.array([row]))
+    (guess,) = _decoded(model, store, np.array([row]), own.index(source))
+    part = slice(round(SHOWN * rate))
+    level = x.mean(axis=1, keepdims=True) - guess.mean(axis=1, keepdims=True)
+    return {
+        "name": str(store.column("name")[row]),
+        "source": source,
+        "leads": list(own),
+        "rate": rate,
+        "measured": [_microvolts(*pair) for pair in zip(x[:, part], valid[:, part], strict=True)],
+        "rebuilt": [_microvolts(one) for one in (guess + level)[:, part]],
+    }
+
+
+def _microvolts(x: Array, valid: NDArray[np.bool_] | None = None) -> list[int | None]:
+    """Nothing where nothing was measured."""
+    kept = np.isfinite(x) if valid is None else valid
+    return [round(1000 * float(one)) if there else None for one, there in zip(x, kept, strict=True)]
 
 
 def _decoded(model: "Model", store: Store, rows: Rows, place: int) -> Iterator[Array]:
@@ -163,23 +189,23 @@ def heat_map(shown: dict[str, Any], path: Path) -> Path:
     return save(figure, path)
 
 
-def paper(model: "Model", store: Store, row: int, source: str, path: Path) -> Path:
-    """Draw all leads on ECG paper: measured, and over it rebuilt from `source` alone."""
+def paper(example: dict[str, Any], path: Path) -> Path:
+    """Draw all leads on ECG paper: measured, and over it rebuilt from one of them alone."""
     from nerula.plot import FILLED, ecg_paper, headline, save, strip, tall
 
-    own, rate = model.contract.leads, model.contract.rate
-    ((x, valid),) = _read(model, store, np.array([row]))
-    (guess,) = _decoded(model, store, np.array([row]), own.index(source))
-    count = min(x.shape[1], round(SHOWN * rate))
-    heights = [tall(*pair) for pair in zip(x[:, :count], valid[:, :count], strict=True)]
-    figure, axes = strip(count / rate, len(own), heights)
-    seconds = np.arange(count) / rate
-    for place, (lead, one) in enumerate(zip(own, axes, strict=True)):
+    source, rate = example["source"], example["rate"]
+    measured, rebuilt = (
+        np.array(example[name], np.float32) / 1000 for name in ("measured", "rebuilt")
+    )
+    valid = ~np.isnan(measured)
+    seconds = np.arange(measured.shape[1]) / rate
+    heights = [tall(*pair) for pair in zip(measured, valid, strict=True)]
+    figure, axes = strip(len(seconds) / rate, len(measured), heights)
+    for place, (lead, one) in enumerate(zip(example["leads"], axes, strict=True)):
         label = f"{lead} (given)" if lead == source else lead
-        shown, height = (x[place, :count], rate, valid[place, :count]), heights[place]
+        shown, height = (measured[place], rate, valid[place]), heights[place]
         ecg_paper(one, *shown, millivolts=height, label=label)
         if lead != source:
-            rebuilt = guess[place, :count] - guess[place].mean() + x[place].mean()
-            one.plot(seconds, rebuilt, color=FILLED, linewidth=0.9)
+            one.plot(seconds, rebuilt[place], color=FILLED, linewidth=0.9)
     headline(figure, f"measured, and rebuilt from lead {source} alone (blue)")
     return save(figure, path)

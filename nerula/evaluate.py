@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula import probes
+from nerula import judgement, probes
 from nerula.bootstrap import Judged
 from nerula.errors import UsageError
 from nerula.features import Gap
@@ -114,7 +114,11 @@ def _across(ground: Ground) -> Iterator[Result]:
         fits = [ground.fit(0, 0, split, time.process_time() - began)]
         way = {"probe": found.probe, "labels": 1.0, "gap": 0.0, "filling": "masked"}
         result = ground.result(way, judged, chance, fits)
-        yield replace(result, document=result.document | {"shown": found.shown})
+        shown = dict(found.shown)
+        if "matrix" not in shown:
+            resamples = ground.ways.resamples
+            shown["each"] = judgement.each_lead(ground.task, judged, shown["leads"], resamples)
+        yield replace(result, document=result.document | {"shown": shown})
 
 
 def _finetuned(ground: Ground) -> Iterator[Result]:

@@ -1,7 +1,7 @@
 """Judgement: everything that is said of the answers of a probe, as plain JSON values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,24 @@ def _each_label(task: Task, runs: Sequence[Judged], resamples: int) -> list[dict
         {"label": label, "positive": count, "auroc": _rounded(area)}
         for label, count, area in zip(task.answers, positive, areas, strict=True)
     ]
+
+
+def each_lead(
+    task: Task, runs: Sequence[Judged], leads: Sequence[str], resamples: int
+) -> list[dict[str, Any]]:
+    """Every metric for each lead that was rebuilt, by itself."""
+    drawn, found = Resamples(runs, resamples), []
+    for place, lead in enumerate(leads):
+        parts = [_columns(run, slice(3 * place, 3 * place + 3)) for run in runs]
+        values = {name: _rounded(drawn.interval(parts, metric(name))) for name in task.metrics}
+        found.append({"lead": lead, "metrics": values})
+    return found
+
+
+def _columns(run: Judged, chosen: slice) -> Judged:
+    """The same of some scores only."""
+    answers = replace(run.answers, score=run.answers.score[:, chosen])
+    return replace(run, answers=answers, thresholds=run.thresholds[chosen])
 
 
 def _chance(name: str, runs: Sequence[Judged]) -> float:

@@ -120,7 +120,7 @@ def probe(
             if out is not None:
                 path = result.write(out / RESULTS)
                 if asked.kind == "leads":
-                    _draw(loaded, store, result, path.with_suffix(".png"))
+                    _draw(result.document["shown"], path.with_suffix(".png"))
             if save is not None and (fitted := result.portable()):
                 saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
             results[-1] = replace(result, fitted=None)  # a forest is large
@@ -131,15 +131,14 @@ def probe(
     return results
 
 
-def _draw(model: "Model", store: "Store", result: "Result", path: Path) -> None:
+def _draw(shown: dict[str, Any], path: Path) -> None:
     """The picture that a task between leads has: of its matrix, or of its first recording."""
     from nerula import across
 
-    answer, _, source = result.document["way"]["probe"].partition("-")
-    if "matrix" in result.document["shown"]:
-        across.heat_map(result.document["shown"], path)
-    elif answer == "decoded":
-        across.paper(model, store, int(result.runs[0].row[0]), source, path)
+    if "matrix" in shown:
+        across.heat_map(shown, path)
+    elif "example" in shown:
+        across.paper(shown["example"], path)
 
 
 def file_name(document: dict[str, Any]) -> str:
@@ -230,6 +229,7 @@ def _show(console: "Console", results: "Sequence[Result]") -> None:
     for result in results:
         _add(table, result.document)
     console.print(table)
+    _show_leads(console, results)
     _show_checks(console, document)
 
 
@@ -254,6 +254,40 @@ def _add(table: Any, document: dict[str, Any]) -> None:
             _figure(1 - point["aimed_specificity"]), "", style="dim",
         )  # fmt: skip
     table.add_section()
+
+
+def _show_leads(console: "Console", results: "Sequence[Result]") -> None:
+    """Of a task between leads: the main metric of each lead by itself."""
+    from rich import box
+    from rich.table import Table
+
+    main = results[0].document["task"]["main"]
+    held = {
+        way_in_words(one.document["way"]): _by_lead(one.document["shown"], main)
+        for one in results
+        if "shown" in one.document
+    }
+    leads = list(dict.fromkeys(lead for values in held.values() for lead in values))
+    if not leads:
+        return
+    leads.sort(key=lambda lead: lead.startswith("V"))
+    table = Table(title=f"{main.replace('_', ' ')} by lead", title_justify="left",
+                  title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 0))  # fmt: skip
+    table.add_column("")
+    for lead in leads:
+        table.add_column(lead, justify="right", min_width=5)
+    for way, values in held.items():
+        table.add_row(way, *(_figure(values[lead]) if lead in values else "" for lead in leads))
+    console.print(table)
+
+
+def _by_lead(shown: dict[str, Any], main: str) -> dict[str, float]:
+    """What each rebuilt lead has; or how much each lead's embedding agrees with the others'."""
+    if "matrix" not in shown:
+        return {one["lead"]: one["metrics"][main]["value"] for one in shown["each"]}
+    size = len(shown["leads"])
+    sums = ((sum(row) - row[place]) / (size - 1) for place, row in enumerate(shown["matrix"]))
+    return dict(zip(shown["leads"], sums, strict=True))
 
 
 def way_in_words(way: dict[str, Any]) -> str:

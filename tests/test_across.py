@@ -221,9 +221,33 @@ def test_the_task_ranks_what_knows_above_what_does_not(store: Store, tmp_path: P
     assert again.metrics == found["decoded-I"].metrics
 
 
+def test_each_lead_is_judged_by_itself(store: Store, tmp_path: Path) -> None:
+    (found,) = results(store, "leads", tmp_path, probes=("decoded-I",))
+    shown = found.document["shown"]
+    each = shown["each"]
+    assert [one["lead"] for one in each] == shown["leads"] == ["II", "V1", "V2"]
+    for name, whole in found.metrics.items():
+        values = [one["metrics"][name]["value"] for one in each]
+        assert np.mean(values) == pytest.approx(whole["value"], abs=1e-5)
+        assert all(one["metrics"][name]["low"] <= one["metrics"][name]["high"] for one in each)
+    score = found.runs[0].answers.score
+    assert each[1]["metrics"]["lead_pearson"]["value"] == pytest.approx(
+        np.nanmean(score[:, 3]), abs=1e-5
+    )
+
+
 def test_the_picture_is_on_paper(store: Store, tmp_path: Path) -> None:
-    model = Model(Known(), Contract(LEADS, 100.0), 1024)
-    path = across.paper(model, store, 3, "I", tmp_path / "leads.png")
+    (found,) = results(store, "leads", tmp_path, probes=("decoded-I",))
+    example = found.document["shown"]["example"]
+    row = int(found.runs[0].row[0])
+    x, valid = store.read(row)
+    assert example["name"] == store.column("name")[row]
+    measured, rebuilt = (np.array(example[key], float) for key in ("measured", "rebuilt"))
+    assert measured.shape == rebuilt.shape == (len(LEADS), 400)
+    assert np.array_equal(np.isnan(measured), ~valid[:, :400])
+    assert measured[valid[:, :400]] == pytest.approx(1000 * x[:, :400][valid[:, :400]], abs=0.51)
+    assert np.isfinite(rebuilt).all()
+    path = across.paper(example, tmp_path / "leads.png")
     assert path.read_bytes()[:4] == b"\x89PNG"
 
 

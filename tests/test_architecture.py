@@ -141,7 +141,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
     | {"metrics", "results", "tasks"},
     "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
-    | {"ground", "metrics", "model", "probes", "recognise", "results", "store", "tasks"},
+    | {"ground", "judgement", "metrics", "model", "probes", "recognise", "results", "store"}
+    | {"tasks"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {
         "ground",

@@ -6,8 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nerula.report import curves, words
+from nerula.report import curves, leads, words
 from nerula.report.charts import axis, reliability, scatter
+from nerula.report.leads import ByLead, Example, Matrix
 from nerula.report.training import Figure
 from nerula.results import Result
 
@@ -95,6 +96,9 @@ class Asked:
     """What few labels and missing signal do, in words."""
     gaps: list[Figure] = field(default_factory=list)
     gaps_key: Markup | str = ""
+    matrices: list[Matrix] = field(default_factory=list)
+    by_lead: ByLead | None = None
+    examples: list[Example] = field(default_factory=list)
     results: Sequence[Result] = ()
 
     @property
@@ -194,6 +198,9 @@ def _asked(anchor: str, group: list[Result]) -> Asked:
         scale=scale,
         details=[_detail(short(one), one) for one in detailed],
         left=len(whole) - len(detailed) if detailed else 0,
+        matrices=leads.matrices(group, short),
+        by_lead=leads.by_lead(group, main, name),
+        examples=leads.examples(group, name),
         results=group,
     )
     same = {one.document["way"]["probe"] for one in shown}

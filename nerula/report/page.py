@@ -4,7 +4,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def _packed(content: Content) -> dict[str, Any]:
     packed: dict[str, Any] = {
         "maps": [_map(one) for one in content.maps],
         "fillings": [_filling(one) for one in content.fillings],
+        "examples": {task.anchor: [asdict(one) for one in task.examples] for task in content.tasks},
     }
     if content.recordings is not None and content.maps:
         packed["recordings"] = _recordings(content.recordings)

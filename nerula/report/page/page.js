@@ -110,6 +110,18 @@
       `ECG of ${strip.name} with hidden stretches and what the model fills in`));
   }
 
+  /* --- leads rebuilt from one ------------------------------------------------------------------ */
+  for (const figure of document.querySelectorAll("[data-example]")) {
+    const held = data.examples[figure.dataset.task][figure.dataset.example], place = figure.dataset.lead;
+    const volts = (list) => Float32Array.from(list, (v) => (v === null ? NaN : v / 1000));
+    const lines = [
+      { y: volts(held.measured[place]), kind: "trace" },
+      { y: volts(held.rebuilt[place]), kind: "filled" },
+    ];
+    redraws.push(() => ecg(figure.querySelector(".paper"), lines, held.rate,
+      `Lead ${held.leads[place]}, measured and rebuilt from lead ${held.source}`));
+  }
+
   /* --- recordings ----------------------------------------------------------------------------- */
   const held = data.recordings;
   let signals = null;
@@ -359,6 +371,7 @@
 
   if (held) start();
   redraw();
+  document.addEventListener("toggle", redraw, true); // what was closed had no width to draw in
   let width = window.innerWidth, waiting = 0;
   addEventListener("resize", () => {
     if (window.innerWidth === width) return; // a phone's address bar comes and goes
