@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerula.contract import Contract
-    from nerula.model import Model
     from nerula.results import Result
     from nerula.store import Store
     from nerula.tasks import Task

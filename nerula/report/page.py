@@ -83,7 +83,7 @@ def _packed(content: Content) -> dict[str, Any]:
     packed: dict[str, Any] = {
         "maps": [_map(one) for one in content.maps],
         "fillings": [_filling(one) for one in content.fillings],
-        "examples": {task.anchor: [asdict(one) for one in task.examples] for task in content.tasks},
+        "examples": {one.anchor: [asdict(each) for each in one.examples] for one in content.tasks},
     }
     if content.recordings is not None and content.maps:
         packed["recordings"] = _recordings(content.recordings)
