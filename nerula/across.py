@@ -139,7 +139,8 @@ def _example(model: "Model", store: Store, row: int, source: str) -> dict[str, A
 def _microvolts(x: Array, valid: NDArray[np.bool_] | None = None) -> list[int | None]:
     """Nothing where nothing was measured."""
     kept = np.isfinite(x) if valid is None else valid
-    return [round(1000 * float(one)) if there else None for one, there in zip(x, kept, strict=True)]
+    pairs = zip(x, kept, strict=True)
+    return [round(1000 * float(one)) if there else None for one, there in pairs]
 
 
 def _decoded(model: "Model", store: Store, rows: Rows, place: int) -> Iterator[Array]:
