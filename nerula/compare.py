@@ -93,7 +93,8 @@ def compare(
         Shares of every test recording to take away, such as "0.1,0.3,0.6".
     leads
         Which leads the models are given, one set after the other, such as "all I,II,V2 I": a
-        model of several is asked with each, one of a single lead with each set of one.
+        model of several is asked with each, one of a single lead with each set of one. "all:I"
+        fits with all and tests with lead I alone.
     finetune
         Train the whole network on each task too, beside the frozen embeddings.
     settings
@@ -119,6 +120,7 @@ def compare(
     from nerula.comparison.publish import publish
     from nerula.comparison.request import of_sample, of_tables
     from nerula.comparison.tables import of_paper, of_tasks
+    from nerula.leads import Given, given
     from nerula.options import Options
 
     console = Console(highlight=False)
@@ -141,7 +143,8 @@ def compare(
         request = of_sample()
     else:
         ways: dict[str, Any] = {"probes": _listed(probes), "finetune": finetune}
-        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps), "leads": _leads(leads)}
+        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
+        ways["leads"] = [given(one) for one in leads] or [Given()]
         asked = of_paper() if paper else of_tasks(_listed(methods), _listed(tasks), **ways)
         request = of_tables(asked, budget, label_epochs or epochs)
     request = request.configured(settings, large=_is_large(large, device))
@@ -368,13 +371,6 @@ def _named(data: Sequence[str]) -> dict[str, Path]:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
-
-
-def _leads(written: Sequence[str]) -> list[tuple[str, ...]]:
-    """Sets of leads, each written "I,II,V2"; "all" is what a model has."""
-    from nerula.leads import named
-
-    return [() if one == "all" else named(one) for one in written] or [()]
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Evaluate: a model, a task and a store to results. The guards stand before everything else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,11 @@ def evaluate(
         yield from _across(ground)
         return
     if 1 in ground.ways.labels and ground.ways.asked(task) != (FINETUNED,):
-        ground.features.of(np.concatenate([rows for one in ground.splits for rows in one.all]))
+        fitted = [rows for one in ground.splits for rows in (one.train, one.choose)]
         tested = np.concatenate([one.test for one in ground.splits])
-        for gap in _gaps(ground):
-            ground.features.of(tested, gap)
+        ground.features.of(np.concatenate(fitted))
+        for gap in (None, *_gaps(ground)):
+            ground.tested.of(tested, gap)
     for probe in ground.ways.asked(task):
         yield from _finetuned(ground) if probe == FINETUNED else _probe(ground, probe)
 
@@ -72,7 +73,7 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
             first = first or fitted
             truth = ground.target[split.test]
             for gap, judged in cases.items():
-                z = ground.features.of(split.test, None if gap is WHOLE else gap)
+                z = ground.tested.of(split.test, None if gap is WHOLE else gap)
                 answers = fitted.answer(z, truth)
                 judged.append(ground.judged(answers, split.test, fitted.held))
             blind = probes.constant(ground.question, ground.target[split.train], truth)
@@ -148,7 +149,7 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
             # without a choosing side, what chose the epoch: no weight was fitted to it either
             chose = split.choose if len(split.choose) else trained.validated
             held = _predicted(ground, trained, chose) if len(chose) else None
-            answers = _predicted(ground, trained, split.test)
+            answers = _predicted(ground, trained, split.test, ground.tested.plan.names)
             judged.append(ground.judged(answers, split.test, held))
             blind = probes.constant(
                 ground.question, ground.target[split.train], ground.target[split.test]
@@ -160,8 +161,10 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
         yield ground.result(way, judged, chance, fits)
 
 
-def _predicted(ground: Ground, trained: "Finetuned", rows: NDArray[np.int64]) -> Answers:
-    """What a fine-tuned network says."""
-    score = np.asarray(trained.predict(ground.store, rows), np.float64)
+def _predicted(
+    ground: Ground, trained: "Finetuned", rows: NDArray[np.int64], leads: Sequence[str] = ()
+) -> Answers:
+    """What a fine-tuned network says; with the leads that it was trained with, or with others."""
+    score = np.asarray(trained.predict(ground.store, rows, leads), np.float64)
     predicted = score[:, 0] if ground.task.kind == "values" else score.argmax(1)
     return Answers(ground.target[rows], score, predicted)

@@ -69,13 +69,15 @@ class Finetuned:
     validated: Rows
     """Rows that chose the epoch."""
 
-    def predict(self, store: Store, rows: ArrayLike) -> Array:
+    def predict(self, store: Store, rows: ArrayLike, leads: Sequence[str] = ()) -> Array:
         """Predict rows of a store: (N, outputs) probabilities, or values in their own units.
+
+        With `leads` it is given these instead of those that it was trained with.
 
         A recording longer than the window is predicted in windows that overlap by half; each
         counts as much as it has valid samples.
         """
-        return _predict(self.model, store, np.asarray(rows, np.int64), self.leads)
+        return _predict(self.model, store, np.asarray(rows, np.int64), tuple(leads) or self.leads)
 
 
 def finetune(

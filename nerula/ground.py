@@ -47,6 +47,8 @@ class Ways:
     """Whether the whole network is trained too, beside these."""
     leads: tuple[str, ...] = ()
     """Which leads the model is given; all that it can have where empty."""
+    tested: tuple[str, ...] = ()
+    """Which of them test recordings have, where not the same."""
     unverified: bool = False
     """Whether a model is believed that does not say what it was trained on."""
     seed: Number = 0
@@ -63,10 +65,18 @@ class Ways:
 
     def asked(self, task: Task) -> tuple[str, ...]:
         """The probes to fit, in their order; what the task does not have is refused."""
-        if self.leads and task.kind == "leads":
+        leads = self.leads or self.tested
+        if leads and task.kind == "leads":
             raise UsageError(
                 f"The task {task.name} gives the model its leads itself, one at a time.",
                 "Leave out --leads.",
+            )
+        if leads and task.view == "leads":
+            raise UsageError(f"The task {task.name} has leads of its own.", "Leave out --leads.")
+        if self.tested and not task.trained:
+            raise UsageError(
+                f"In the task {task.name} nothing is fitted; leads are the same throughout.",
+                "Name one set of leads, without a colon.",
             )
         chosen = self.probes or task.probes
         for probe in chosen:
@@ -90,6 +100,8 @@ class Ground:
     checks: list[dict[str, int]]
     provenance: dict[str, str]
     features: Features
+    tested: Features
+    """Those of test recordings, which may have other leads."""
     lacking: int
     """Recordings that would count, but lack a lead."""
 
@@ -166,13 +178,15 @@ class Ground:
                 "split": guards.split_digest(self.facts, self.splits),
                 "tested": len(counted),
             },
-            "way": way | ({"leads": list(ways.leads)} if ways.leads else {}),
+            "way": way
+            | ({"leads": list(ways.leads)} if ways.leads else {})
+            | ({"tested": list(ways.tested)} if ways.tested else {}),
             "windows": {
                 "seconds": model.seconds,
                 "overlap": task.overlap,
                 "view": task.view,
-                "leads": list(self.features.plan.names),
-                **({"doubt": doubt} if (doubt := self.features.doubt) else {}),
+                "leads": list(self.tested.plan.names),
+                **({"doubt": doubt} if (doubt := self.tested.doubt) else {}),
             },
             "fits": fits,
             "grid": [dict(one) for one in grid],
@@ -205,7 +219,9 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     facts = Facts.of(store)
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)
+    tested = replace(features, only=ways.tested) if ways.tested else features
     counts, complete = task.counts(facts, target), has_leads(store, features.plan.names)
+    complete &= has_leads(store, tested.plan.names)
     splits = task.splits(facts, counts & complete)
     recognised = task.kind == "identity"
     checks = [
@@ -225,7 +241,7 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
             raise
         provenance = guards.Seen(guards.UNVERIFIED, error.message)._asdict()
     lacking = int((counts & ~complete).sum())
-    held = (facts, target, splits, checks, provenance, features, lacking)
+    held = (facts, target, splits, checks, provenance, features, tested, lacking)
     return Ground(model, task, store, ways, *held)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,23 @@ class Plan:
         out: Any = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else x.new_zeros(shape)
         out[(*before, list(self.places))] = taken
         return out
+
+
+class Given(NamedTuple):
+    """Leads that a model is given."""
+
+    fitted: tuple[str, ...] = ()
+    """While something is fitted to its embeddings; all that it can have where empty."""
+    tested: tuple[str, ...] = ()
+    """In the test; the same where empty."""
+
+
+def given(words: str | None) -> Given:
+    """Leads as they are written: "I,II,V2", "all", or "all:I" where the test has only lead I."""
+    fitted, apart, tested = (words or "all").partition(":")
+    if apart and not tested.strip():
+        raise UsageError(f'"{words}" names no lead after the colon.', 'Write "all:I".')
+    return Given(*(() if one.strip() == "all" else named(one) for one in (fitted, tested)))
 
 
 def named(words: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def probe(
     leads
         Which leads the model is given, such as "I,II,V2", in training and in the test: one model
         can be judged with 12, 6, 3, 2 and 1. Others are hidden from it. A model of one lead takes
-        any one.
+        any one. "all:I" fits with all and tests with lead I alone.
     out
         Folder for results (JSON with predictions beside), stores and embeddings; what is there
         is not computed again. Without it everything but the table is forgotten.
@@ -90,18 +90,19 @@ def probe(
     from nerula import bundle
     from nerula.evaluate import evaluate
     from nerula.ground import Ways
-    from nerula.leads import named
+    from nerula.leads import given
     from nerula.portable import SUFFIX
     from nerula.tasks import find
 
-    asked = find(task)
+    asked, chosen = find(task), given(leads)
     ways = Ways(
         probes=tuple(probes.replace(",", " ").split()) if probes else (),
         labels=_shares(labels, "--labels"),
         gaps=_shares(gaps, "--gaps") if gaps else (),
         draws=draws,
         finetune=finetune,
-        leads=named(leads),
+        leads=chosen.fitted,
+        tested=chosen.tested,
         unverified=unverified,
         seed=seed,
     )
@@ -145,7 +146,8 @@ def file_name(document: dict[str, Any]) -> str:
     way = document["way"]
     words = [document["task"]["name"], way["probe"]]
     words += [f"labels-{way['labels']:g}"] if way["labels"] < 1 else []
-    return ".".join(words + ([f"leads-{'-'.join(way['leads'])}"] if way.get("leads") else []))
+    words += [f"{key}-{'-'.join(way[key])}" for key in ("leads", "tested") if way.get(key)]
+    return ".".join(words)
 
 
 def opened(
@@ -298,6 +300,8 @@ def way_in_words(way: dict[str, Any]) -> str:
         words.append(f"{100 * way['gap']:g} % missing, {way['filling']}")
     if way.get("leads"):
         words.append(f"leads {' '.join(way['leads'])}")
+    if way.get("tested"):
+        words.append(f"tested with {' '.join(way['tested'])}")
     return ", ".join(words)
 
 

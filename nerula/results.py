@@ -65,6 +65,8 @@ class Result:
             words.append(f"gap-{way['gap']:g}-{way['filling']}")
         if way.get("leads"):
             words.append(f"leads-{'-'.join(way['leads'])}")
+        if way.get("tested"):
+            words.append(f"tested-{'-'.join(way['tested'])}")
         return ".".join(words)
 
     def write(self, folder: Path) -> Path:

@@ -147,6 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         "ground",
         "guards",
+        "leads",
         "machine",
         "method",
         "methods",

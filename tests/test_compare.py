@@ -502,7 +502,7 @@ def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> N
     compare(
         "nerula,modal", "sex,lead-alignment", out=out, data=(f"ptbxl={tmp_path / 'store'}",),
         epochs=1, batch=16, threads=1, probes="logistic", settings=small,
-        leads=("all", "I,II", "v2"),
+        leads=("all", "I,II", "v2", "all:I"),
     )  # fmt: skip
     plan = Plan.read(out)
     options = {
@@ -510,24 +510,29 @@ def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> N
     }
     assert (options["nerula"]["leads"], options["modal"]["leads"]) == ("II", "")
     asked = {
-        (cell.row, cell.inputs["task"], *cell.inputs.get("leads", ())): cell.status
+        (cell.row, cell.inputs["task"], *cell.given): cell.status
         for cell in plan.cells.values()
         if cell.kind == "probe"
     }
     assert set(asked.values()) == {"finished"}
     assert set(asked) == {
-        ("nerula", "sex"), ("nerula", "sex", "V2"), ("modal", "lead-alignment"),
-        ("modal", "sex"), ("modal", "sex", "I", "II"), ("modal", "sex", "V2"),
+        ("nerula", "sex", (), ()), ("nerula", "sex", ("V2",), ()), ("nerula", "sex", (), ("I",)),
+        ("modal", "lead-alignment", (), ()), ("modal", "sex", (), ()),
+        ("modal", "sex", ("I", "II"), ()), ("modal", "sex", ("V2",), ()),
+        ("modal", "sex", (), ("I",)),
     }  # fmt: skip
     table = json.loads((out / "tables" / "sex.json").read_text())
     headings = [column["heading"] for column in table["columns"]]
     assert headings == [
-        "Logistic AUROC", "Logistic AUROC, leads I II", "Logistic AUROC, lead V2"
+        "Logistic AUROC", "Logistic AUROC, leads I II", "Logistic AUROC, lead V2",
+        "Logistic AUROC, tested with lead I alone",
     ]  # fmt: skip
     (nerula,) = (row["cells"] for row in table["rows"] if row["name"] == "nerula")
-    assert [bool(cell) and cell["value"] is not None for cell in nerula] == [True, False, True]
+    there = [bool(cell) and cell["value"] is not None for cell in nerula]
+    assert there == [True, False, True, True]
     for cell in plan.cells.values():
-        wanted = cell.inputs.get("leads", ["II"] if cell.row == "nerula" else list(leads))
+        own = ["II"] if cell.row == "nerula" else list(leads)
+        wanted = list(cell.given.tested or cell.given.fitted) or own
         for path in cell.made if cell.inputs.get("task") == "sex" else ():
             if path.endswith(".json"):
                 assert json.loads((out / path).read_text())["windows"]["leads"] == wanted

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from nerula.store import Store
 from nerula.tasks import Facts, find
 from nerula.tasks.person import TRAIN
 from nerula.tasks.task import by_folds
+from nerula.writer import StoreWriter
 from tests import layouts
 from tests.tiny import NAME, Tiny
 
@@ -704,6 +706,62 @@ def test_the_verb_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
             main(["probe", str(tmp_path / "m"), *words])
         assert end.value.code == 1
         assert say in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_probe_of_all_leads_is_tested_with_one(tmp_path: Path) -> None:
+    """The scores are those of the same probe on embeddings of recordings that have lost leads."""
+    leads = ("I", "II", "V2")
+    every = sample.load()
+    with StoreWriter(
+        tmp_path / "store", Contract(leads, 100.0), {"source": {"kind": "ptbxl100"}}
+    ) as writer:
+        for entry in islice(every.entries(), 200):
+            one = every.read(entry)
+            x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
+            writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=leads))
+    three, held = tiny(tmp_path / "model", leads), Store.open(tmp_path / "store")
+
+    def asked(fitted: tuple[str, ...], tested: tuple[str, ...]) -> Result:
+        ways = replace(FAST, leads=fitted, tested=tested)
+        return next(evaluate(three, find("sex"), held, tmp_path / "cache", ways))
+
+    lost, whole = asked((), ("I",)), asked((), ())
+    assert lost.document["way"]["tested"] == lost.document["windows"]["leads"] == ["I"]
+    assert "leads" not in lost.document["way"]
+    task = find("sex")
+    all_leads, one_lead = (
+        Features(three, held, task, tmp_path / "other", only) for only in ((), ("I",))
+    )
+    facts = Facts.of(held)
+    target = task.target(facts)
+    (split,) = task.splits(facts, task.counts(facts, target))
+    train, choose = (
+        Examples(all_leads.of(rows), target[rows], facts.people[rows])
+        for rows in (split.train, split.choose)
+    )
+    fitted = fit("logistic", Question("classes", 2, "auroc"), train, choose, 0)
+    expected = fitted.answer(one_lead.of(split.test), target[split.test]).score
+    assert lost.runs[0].answers.score == pytest.approx(expected, abs=1e-6)
+    assert not np.allclose(lost.runs[0].answers.score, whole.runs[0].answers.score, atol=1e-3)
+    assert lost.key != whole.key
+    assert asked(("II",), ("I",)).document["way"]["leads"] == ["II"]
+
+
+@pytest.mark.parametrize(
+    ("task", "leads", "said"),
+    [
+        ("identity", "all:I", "nothing is fitted"),
+        ("activity", "I", "leads of its own"),
+        ("activity", "all:I", "leads of its own"),
+        ("sex", "I:", "names no lead after the colon"),
+        ("sex", "all:X9", "X9"),
+    ],
+)
+def test_leads_that_mean_nothing_for_a_task_are_refused(
+    task: str, leads: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        probe("nerula-small", task, tmp_path, leads=leads)
 
 
 @pytest.mark.usefixtures("loads_tiny")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nerula import guards
 from nerula.comparison.plan import FINISHED, PRETRAIN, PROBE, Cell, Plan
+from nerula.leads import Given
 from nerula.results import Result
 from nerula.store import Store
 from nerula.tasks import Facts, Split, Task, find
@@ -59,14 +60,14 @@ def answered(plan: Plan) -> list[Answered]:
     ]
 
 
-def unlike(documents: Sequence[Answered]) -> set[tuple[str, tuple[str, ...]]]:
+def unlike(documents: Sequence[Answered]) -> set[tuple[str, Given]]:
     """Tasks, each with the leads that models are given, whose rows are tested differently.
 
     Other leads may well be other recordings: those that lack one are left out.
     """
-    tested: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    tested: dict[tuple[str, Given], set[str]] = {}
     for cell, one in documents:
-        asked = one["task"]["name"], tuple(cell.inputs.get("leads", ()))
+        asked = one["task"]["name"], cell.given
         key = f"{one['data']['split']} {one['data']['store']}"
         tested.setdefault(asked, set()).add(key)
     return {asked for asked, splits in tested.items() if len(splits) > 1}
@@ -81,7 +82,7 @@ def _fitted_unlike(documents: Sequence[Answered]) -> set[str]:
     for cell, one in documents:
         if one["way"]["gap"]:
             continue  # the probe is counted without a gap; earlier versions had one split here
-        asked = one["task"]["name"], one["way"]["labels"], *cell.inputs.get("leads", ())
+        asked = one["task"]["name"], one["way"]["labels"], cell.given
         counts = tuple(fit[side] for fit in one["fits"] for side in ("train", "choose"))
         fitted.setdefault(asked, set()).add(counts)
     return {asked[0] for asked, several in fitted.items() if len(several) > 1}

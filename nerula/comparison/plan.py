@@ -19,6 +19,7 @@ from nerula.comparison.rows import Row
 from nerula.comparison.tables import FINETUNED, Column, Table
 from nerula.errors import NerulaError, UsageError
 from nerula.files import load_json, write_whole
+from nerula.leads import Given
 from nerula.results import FORMAT as RESULT
 
 FORMAT, FILE = "nerula-comparison-1", "comparison.json"
@@ -58,6 +59,11 @@ class Cell:
     """Files, relative to the folder of the comparison."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What a training says about itself."""
+
+    @property
+    def given(self) -> Given:
+        """The leads that the model of a probe is given."""
+        return Given(*(tuple(self.inputs.get(key, ())) for key in ("leads", "tested")))
 
     @property
     def digest(self) -> str:
@@ -159,7 +165,7 @@ class Plan:
             if cell.kind != PROBE or cell.row != row or not wanted.items() <= cell.inputs.items():
                 continue
             fits = not column.gap or column.gap in cell.inputs["gaps"]
-            fits = fits and tuple(cell.inputs.get("leads", ())) == column.leads
+            fits = fits and cell.given == column.given
             if fits and (cell.seed not in found or cell.status == FINISHED):
                 found[cell.seed] = cell
         return [found[seed] for seed in sorted(found)]
@@ -210,7 +216,7 @@ def make(
                 continue
             trained = _training(row, seed, budget, *sources.training[row.name])
             cells[trained.name] = trained
-            for (task, probe, labels, leads), gaps in needed.items():
+            for (task, probe, labels, given), gaps in needed.items():
                 inputs = {
                     "model": trained.digest,
                     "store": sources.tasks[task],
@@ -223,14 +229,17 @@ def make(
                     "seed": seed,
                     "format": RESULT,
                 }
-                if leads:
-                    inputs["leads"] = list(leads)
+                if given.fitted:
+                    inputs["leads"] = list(given.fitted)
+                if given.tested:
+                    inputs["tested"] = list(given.tested)
                 if probe == FINETUNED:
                     inputs["tuning"] = dict(tuning)
                 words = f"probe {row.name} seed {seed}: {task} {probe}"
                 words += f" {100 * labels:g} % of labels" if labels < 1 else ""
                 words += f" gaps {' '.join(f'{gap:g}' for gap in sorted(gaps))}" if gaps else ""
-                words += f" leads {' '.join(leads)}" if leads else ""
+                words += f" leads {' '.join(given.fitted)}" if given.fitted else ""
+                words += f" tested with {' '.join(given.tested)}" if given.tested else ""
                 cells[words] = Cell(words, PROBE, row.name, seed, inputs, trained.name)
     return cells
 
@@ -258,13 +267,13 @@ def _training(row: Row, seed: int, budget: Budget, store: str, epochs: int) -> C
 
 def _needed(
     tables: Iterable[Table], row: Row
-) -> dict[tuple[str, str, float, tuple[str, ...]], set[float]]:
+) -> dict[tuple[str, str, float, Given], set[float]]:
     """Task, probe, share of labels and leads of a row's cells, with the gaps to measure there."""
-    found: dict[tuple[str, str, float, tuple[str, ...]], set[float]] = {}
+    found: dict[tuple[str, str, float, Given], set[float]] = {}
     for table in tables:
         for column in table.columns if row.name in table.rows else ():
             if table.asks(row, column):
-                key = (column.task, column.probe_of(row), column.labels, column.leads)
+                key = (column.task, column.probe_of(row), column.labels, column.given)
                 found.setdefault(key, set()).update({column.gap} - {0.0})
     return found
 

@@ -11,6 +11,7 @@ from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Table
 from nerula.errors import NerulaError
 from nerula.files import write_whole
+from nerula.leads import Given
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,11 +60,11 @@ def publish(plan: Plan, console: "Console") -> Path:
 
 
 def _document(
-    table: Table, standings: Standings, unlike: Set[tuple[str, tuple[str, ...]]]
+    table: Table, standings: Standings, unlike: Set[tuple[str, Given]]
 ) -> dict[str, Any]:
     """A table's document; refused where its rows were judged on different recordings."""
-    asked = {(column.task, column.leads) for column in table.columns}
+    asked = {(column.task, column.given) for column in table.columns}
     if both := sorted(asked & unlike):
-        names = [" ".join((task, *leads)) for task, leads in both]
+        names = [" ".join((task, *given.fitted, *given.tested)) for task, given in both]
         raise NerulaError(f"Rows were judged on different recordings: {', '.join(names)}.")
     return document.of_table(table, standings)

@@ -16,10 +16,11 @@ from nerula.comparison.plan import FINISHED, Plan
 from nerula.comparison.rows import Row
 from nerula.comparison.tables import Column
 from nerula.errors import NerulaError
+from nerula.leads import Given
 from nerula.metrics import Floats
 from nerula.results import Result
 
-_Asked = tuple[str, bool, tuple[str, ...]]
+_Asked = tuple[str, bool, Given]
 """A task, whether gaps are made, and the leads: what is tested on the same recordings."""
 
 
@@ -97,7 +98,7 @@ class Standings:
         self, column: Column, tested: NDArray[np.str_], runs: Sequence[Judged], row: str
     ) -> Resamples:
         """Resamples of the runs, which have to be about the same people for every row."""
-        asked = column.task, bool(column.gap), column.leads
+        asked = column.task, bool(column.gap), column.given
         known = self._tested.setdefault(asked, tested)
         key = asked, len(runs)
         if key not in self._drawn:

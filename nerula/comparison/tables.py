@@ -7,9 +7,10 @@ from typing import Any, Self
 from nerula.comparison import published, rows
 from nerula.comparison.rows import Row
 from nerula.errors import UsageError, unknown
+from nerula.leads import Given
 from nerula.metrics import LOWER
 from nerula.probes import GRIDS
-from nerula.tasks import find
+from nerula.tasks import Task, find
 
 FINETUNED = "finetuned"
 PROBES = {
@@ -53,6 +54,13 @@ class Column:
     filling: str = "masked"
     leads: tuple[str, ...] = ()
     """Which leads the models are given; all that they have where empty."""
+    tested: tuple[str, ...] = ()
+    """Which of them test recordings have, where not the same."""
+
+    @property
+    def given(self) -> Given:
+        """The leads in training and test."""
+        return Given(self.leads, self.tested)
 
     @property
     def heading(self) -> str:
@@ -64,7 +72,9 @@ class Column:
         if self.gap:
             words += f", {100 * self.gap:g} % missing, {self.filling}"
         if self.leads:
-            words += f", {'lead' if len(self.leads) == 1 else 'leads'} {' '.join(self.leads)}"
+            words += f", {_leads(self.leads)}"
+        if self.tested:
+            words += f", tested with {_leads(self.tested)} alone"
         return words[0].upper() + words[1:]
 
     @property
@@ -102,7 +112,7 @@ class Table:
     def from_json(cls, held: dict[str, Any]) -> Self:
         """The other way."""
         columns = tuple(
-            Column(**column | {"leads": tuple(column.get("leads", ()))})
+            Column(**column | {key: tuple(column.get(key, ())) for key in ("leads", "tested")})
             for column in held["columns"]
         )
         return cls(**held | {"columns": columns, "rows": tuple(held["rows"])})
@@ -129,7 +139,7 @@ class Table:
             same = [one for one in self.columns if one.without_probe == column.without_probe]
             fits = task.view == "whole" and task.trained and not column.gap
             return fits and same[0] == column
-        if not row.many and (task.kind == "leads" or len(column.leads) > 1):
+        if not row.many and (task.kind == "leads" or max(map(len, column.given)) > 1):
             return False
         if task.name == "leads" and not rows.decodes(row):
             return False
@@ -139,7 +149,7 @@ class Table:
 
     def published(self, row: str, column: Column) -> float | None:
         """The paper's figure for a cell."""
-        if column.labels < 1 or column.gap or column.leads:
+        if column.labels < 1 or column.gap or any(column.given):
             return None
         return published.figure(self.number, column.task, row, column.probe, column.metric)
 
@@ -169,7 +179,7 @@ def of_tasks(
     probes: Sequence[str] = (),
     labels: Sequence[float] = (1.0,),
     gaps: Sequence[float] = (),
-    leads: Sequence[tuple[str, ...]] = ((),),
+    leads: Sequence[Given] = (Given(),),
     finetune: bool = False,
     note: str = "",
 ) -> list[Table]:
@@ -188,8 +198,8 @@ def of_tasks(
         tuned = trained or task.learners is not None
         wanted += [FINETUNED] if finetune and tuned and task.view == "whole" else []
         columns = [
-            Column(name, probe, metric, share, leads=given)
-            for given in (((),) if task.kind == "leads" else leads)
+            Column(name, probe, metric, share, leads=given.fitted, tested=given.tested)
+            for given in _given(task, leads)
             for probe in wanted
             for metric in _metrics(name, probe, task.main)
             for share in (labels if trained else (1.0,))
@@ -204,6 +214,17 @@ def of_tasks(
         table = Table(name, task.title, tuple(columns), tuple(rows.in_order(compared)), None, note)
         made.append(table.sensible())
     return made
+
+
+def _given(task: Task, leads: Sequence[Given]) -> Sequence[Given]:
+    """The leads with which a task can be asked."""
+    if task.kind == "leads":
+        return (Given(),)
+    return leads if task.trained else [one for one in leads if not one.tested] or (Given(),)
+
+
+def _leads(names: Sequence[str]) -> str:
+    return f"{'lead' if len(names) == 1 else 'leads'} {' '.join(names)}"
 
 
 def _metrics(task: str, probe: str, main: str) -> list[str]:

@@ -132,7 +132,9 @@ def grouped(results: Sequence[Result]) -> list[Asked]:
     groups: dict[tuple[str, ...], list[Result]] = {}
     for one in results:
         held = one.document
-        key = held["task"]["name"], held["data"]["split"], *held["way"].get("leads", ())
+        way = held["way"]
+        given = *way.get("leads", ()), ":", *way.get("tested", ())
+        key = held["task"]["name"], held["data"]["split"], *given
         groups.setdefault(key, []).append(one)
     return [_asked(f"task-{number}", group) for number, group in enumerate(groups.values(), 1)]
 

@@ -114,9 +114,15 @@ def interval(held: Mapping[str, Any]) -> str:
 
 def asked(document: Mapping[str, Any]) -> str:
     """A task's title, and what the models were given: such as "Sex, from lead I"."""
-    leads = document["way"].get("leads", ())
-    given = f", from {'lead' if len(leads) == 1 else 'leads'} {' '.join(leads)}" if leads else ""
-    return f"{document['task']['title']}{given}"
+    way = document["way"]
+    said = [document["task"]["title"]]
+    said += [f"from {_leads(way['leads'])}"] if way.get("leads") else []
+    said += [f"tested with {_leads(way['tested'])} alone"] if way.get("tested") else []
+    return ", ".join(said)
+
+
+def _leads(names: list[str]) -> str:
+    return f"{'lead' if len(names) == 1 else 'leads'} {' '.join(names)}"
 
 
 def way(held: Mapping[str, Any]) -> str:
