@@ -265,9 +265,7 @@ def _training(row: Row, seed: int, budget: Budget, store: str, epochs: int) -> C
     return Cell(f"{PRETRAIN} {row.name} seed {seed}", PRETRAIN, row.name, seed, inputs)
 
 
-def _needed(
-    tables: Iterable[Table], row: Row
-) -> dict[tuple[str, str, float, Given], set[float]]:
+def _needed(tables: Iterable[Table], row: Row) -> dict[tuple[str, str, float, Given], set[float]]:
     """Task, probe, share of labels and leads of a row's cells, with the gaps to measure there."""
     found: dict[tuple[str, str, float, Given], set[float]] = {}
     for table in tables:
