@@ -295,6 +295,12 @@ def test_pretraining_on_what_judges_is_refused(seen_as: str, store: Store, tmp_p
 
 
 @pytest.mark.usefixtures("nothing_is_computed")
+def test_seeds_are_those_of_all_rows(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="once for each of --seeds"):
+        run(tmp_path, store, settings=[f"{NAME}.seed=3"])
+
+
+@pytest.mark.usefixtures("nothing_is_computed")
 @pytest.mark.parametrize("whose", ["*", NAME])
 def test_folds_that_judge_cannot_be_set_for_a_row(
     whose: str, store: Store, tmp_path: Path

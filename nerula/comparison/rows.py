@@ -201,6 +201,11 @@ def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
                 f"--set {whose}.folds: all rows are trained on the same folds, 1-8.",
                 "Pretrain on a store of other recordings: --data NAME=STORE --on NAME.",
             )
+        if option == "seed":
+            raise UsageError(
+                f"--set {whose}.seed: a row is trained once for each of --seeds.",
+                "Write --seeds 0,1,2.",
+            )
 
 
 def _options(method: str) -> dict[str, Any]:
