@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from nerula import bundle, sample
@@ -14,6 +15,7 @@ from nerula.readers.source import Entry
 from nerula.recording import Recording
 from nerula.store import Store
 from nerula.tasks import find
+from tests.known_leads import knowing, recorded
 
 SMALL: dict[str, Any] = {
     "projector": 16, "pooling": "mean", "width": 32, "stem": ((8, 2), (16, 2), (32, 1)),
@@ -55,3 +57,13 @@ def make(folder: Path) -> None:
     for task, how in asked:
         for result in evaluate(model, find(task), store, folder / "probed" / "cache", how):
             result.write(folder / "probed" / "results")
+    between = replace(ways, labels=(1,), gaps=(), unverified=True)
+    with TemporaryDirectory() as elsewhere:
+        known, several = knowing(), recorded(Path(elsewhere) / "store")
+        for task, probes in (
+            ("lead-alignment", ("cosine",)),
+            ("leads", ("decoded-I", "scaled-I")),
+        ):
+            how = replace(between, probes=probes)
+            for result in evaluate(known, find(task), several, Path(elsewhere) / "cache", how):
+                result.write(folder / "probed" / "results")

@@ -6,73 +6,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from nerula import across, sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.evaluate import evaluate
 from nerula.ground import Ways
-from nerula.method import Batch, Method, Needs
 from nerula.methods import build
 from nerula.metrics import METRICS, Answers
 from nerula.model import Model
 from nerula.probe import probe
-from nerula.recording import Recording
 from nerula.results import Result
 from nerula.store import Store
 from nerula.tasks import find
 from nerula.tasks.lead_alignment import correlations, scores
 from nerula.tasks.leads import COUNTED, Filters, MeanBeat, agreement, peaks, targets
-from nerula.writer import StoreWriter
-
-LEADS = ("I", "II", "III", "V1", "V2")
-FACTORS = np.array([1.0, 0.7, -0.3, -1.2, 0.5], np.float32)
-
-
-class Known(Method):
-    """Leads are one signal times `FACTORS`: it knows that, and embeds the signal's halves."""
-
-    def __init__(self, *, knows: bool = True) -> None:
-        super().__init__()
-        self.needs, self.knows, self.any_leads = Needs(leads=5), knows, True
-
-    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        raise TypeError
-
-    def _source(self, x: Tensor, valid: Tensor) -> Tensor:
-        factors = x.new_tensor(FACTORS if self.knows else np.ones(5)).view(1, -1, 1)
-        there = valid.any(-1, keepdim=True)
-        return (x * valid / factors).sum(1) / there.sum(1).clamp(min=1)
-
-    def embed(self, x: Tensor, valid: Tensor) -> Tensor:
-        return self._source(x, valid)[:, ::40]
-
-    def decode(self, x: Tensor, valid: Tensor) -> Tensor:
-        return self._source(x, valid).unsqueeze(1) * x.new_tensor(FACTORS).view(1, -1, 1)
+from tests.known_leads import LEADS, knowing, recorded
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Fold 1 trains, fold 10 is tested; each lead is a multiple of one, with a little noise."""
-    path = tmp_path_factory.mktemp("across") / "store"
-    rng = np.random.default_rng(0)
-    facts = {"source": {"kind": "ptbxl100"}}
-    with StoreWriter(path, Contract(LEADS, 100.0), facts) as writer:
-        for i in range(40):
-            x = sample.load().x[i, 0] * FACTORS[:, None]
-            x = x + 0.002 * rng.normal(size=x.shape).astype(np.float32)
-            fold = "10" if i % 2 else "1"
-            valid = np.ones(x.shape, bool)
-            valid[:, 30 * i : 30 * i + 10] = False
-            writer.add(Recording(str(i), x, 100.0, LEADS, valid, subject=str(i), fold=fold))
-    return Store.open(path)
+    return recorded(tmp_path_factory.mktemp("across") / "store")
 
 
 def results(
     store: Store, task: str, folder: Path, knows: bool = True, **ways: Any
 ) -> list[Result]:
-    model = Model(Known(knows=knows), Contract(LEADS, 100.0), 1024)
+    model = knowing(knows=knows)
     return list(evaluate(model, find(task), store, folder, Ways(unverified=True, **ways)))
 
 

@@ -159,3 +159,17 @@ def test_gaps_are_drawn_and_print_has_everything(opened: Opened) -> None:
     assert background(page) == dark  # as it was before
     page.emulate_media(media="print", color_scheme="dark")
     assert background(page) == "rgb(255, 255, 255)"  # ink is saved on paper
+
+
+def test_rebuilt_leads_are_drawn_when_they_are_unfolded(opened: Opened) -> None:
+    page = opened()
+    assert page.locator(".matrix tbody td").count() == 5 * 5
+    strips = page.locator("[data-example]")
+    assert strips.count() == 4  # of the decoders' one recording: I is given
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
+    empty = "document.querySelectorAll('.leads .paper').forEach((one) => one.replaceChildren())"
+    page.evaluate(empty)
+    page.locator("summary", has_text="all leads of one recording").click()
+    page.wait_for_selector("[data-example] svg path.filled >> nth=3")
+    for one in strips.all():
+        assert one.locator("path.trace").count() >= 2  # the pulse and the signal
