@@ -179,8 +179,19 @@ def test_without_recordings_nobody_is_in_it(place: Path) -> None:
     text = out.read_text(encoding="utf-8")
     assert "recordings" not in embedded(text)
     assert not embedded(text)["fillings"]
+    assert not any(embedded(text)["examples"].values())
+    assert "data-example" not in text
     assert '<section id="results">' in text
     assert '<section id="map">' not in text
+
+
+def test_what_each_lead_is_worth_is_shown(html: str) -> None:
+    (examples,) = filter(None, embedded(html)["examples"].values())
+    assert [one["source"] for one in examples] == ["I"]
+    assert html.count("data-example=") == 4
+    table = html[html.index("of each lead that was rebuilt") :]
+    assert table.count('<th scope="col" class="n">') >= 3
+    assert '<table class="matrix">' in html
 
 
 def test_a_model_alone_is_shown_on_the_bundled_sample(

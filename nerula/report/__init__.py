@@ -40,7 +40,7 @@ def report(
         The file to write.
     recordings
         How many recordings to show on the map. Their signals, ages and sexes go into the file:
-        with 0 nobody's do, and there is no map.
+        with 0 nobody's do: there is no map, and no leads that were rebuilt are drawn.
     title
         What stands at the top.
     """
@@ -57,7 +57,10 @@ def report(
     sources = find(paths)
     content = Content(title=title, command=typed())
     _read(sources, content)
-    if recordings and (sources.models or sources.stores):
+    if not recordings:
+        for asked in content.tasks:
+            asked.examples = []
+    elif sources.models or sources.stores:
         _draw(sources, content, recordings)
     _sum_up(sources, content)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,9 +71,10 @@ def report(
         console.print(f"Left out: {one}", markup=False, soft_wrap=True)
     size = len(page.encode()) / 1e6
     console.print(f"Written: {out} ({size:.1f} MB)", markup=False, soft_wrap=True)
-    if content.maps and content.recordings:
-        count = len(content.recordings.name)
-        console.print(f"It holds {count:,} recordings; --recordings 0 leaves them out.")
+    count = len(content.recordings.name) if content.maps and content.recordings else 0
+    if count := count or sum(bool(one.examples) for one in content.tasks):
+        held = f"{count:,} recording{'s' if count > 1 else ''}"
+        console.print(f"It holds {held}; --recordings 0 leaves {'them' if count > 1 else 'it'} out.")
     console.print("Next: open it in a browser, or send it to somebody.")
     return 0
 
