@@ -74,7 +74,7 @@ def report(
     count = len(content.recordings.name) if content.maps and content.recordings else 0
     if count := count or sum(bool(one.examples) for one in content.tasks):
         held = f"{count:,} recording{'s' if count > 1 else ''}"
-        console.print(f"It holds {held}; --recordings 0 leaves {'them' if count > 1 else 'it'} out.")
+        console.print(f"It holds {held}; with --recordings 0 it holds none.")
     console.print("Next: open it in a browser, or send it to somebody.")
     return 0
 
