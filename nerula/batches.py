@@ -6,6 +6,7 @@ would have seen.
 
 import mmap
 import os
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -188,15 +189,31 @@ class Batches:
 
 
 def chosen_folds(fold: NDArray[np.object_], folds: str) -> NDArray[np.bool_]:
-    """Which recordings to train on: those in `folds` ("1-8", "1,3", "all") and those without."""
+    """Which recordings to train on: those in `folds` and those without.
+
+    Folds are "all", or numbers and names: "1-8", "1,3", "cpsc_2018,ptb-xl".
+    """
     if folds == "all":
         return np.ones(len(fold), bool)
+    held = sorted({name for name in fold if name is not None}, key=lambda name: (len(name), name))
     names: set[str] = set()
-    for part in folds.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--folds {folds!r} is not understood.", "Write 1-8, 1,3 or all.")
-        names |= {str(number) for number in range(int(first), int(last or first) + 1)}
+    for part in map(str.strip, folds.split(",")):
+        if numbers := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
+            first, last = numbers[1], numbers[2] or numbers[1]
+            names |= {str(number) for number in range(int(first), int(last) + 1)}
+        elif part in held:
+            names.add(part)
+        else:
+            there = f" The store has {', '.join(held)}." if held else ""
+            raise UsageError(
+                f"--folds {folds!r} is not understood: there is no fold {part!r}.{there}",
+                "Write 1-8, 1,3, names with commas, or all.",
+            )
+    if held and not names & set(held) and not (fold == None).any():  # noqa: E711
+        raise UsageError(
+            f"None of the recordings is in folds {folds}: the store has {', '.join(held)}.",
+            f"Name those to train on, such as --folds {','.join(held[:2])}.",
+        )
     return np.array([name is None or name in names for name in fold], bool)
 
 

@@ -48,6 +48,7 @@ def compare(
     large: bool | None = None,
     label_epochs: int = 0,
     batch: int = 128,
+    folds: str = "1-8",
     window: float = 10.24,
     device: str = "auto",
     precision: str = "auto",
@@ -105,6 +106,9 @@ def compare(
         Passes over the labels of what is trained on them; 0 takes --epochs.
     batch
         Recordings per step.
+    folds
+        Which folds all rows are trained on, such as 1-8, or cpsc_2018,ptb of a Challenge 2020.
+        Those that judge are refused.
     window
         Seconds per window.
     device
@@ -138,7 +142,7 @@ def compare(
         )
     machine: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     Options(epochs=epochs, batch=batch, window=window, **machine)  # refuses what cannot be meant
-    budget = Budget(epochs=epochs, batch=batch, window=window)
+    budget = Budget(epochs=epochs, batch=batch, window=window, folds=folds)
     if quick:
         request = of_sample()
     else:

@@ -192,7 +192,8 @@ def _asked_folds(training: Mapping[str, Any]) -> dict[str, int] | None:
     for part in asked.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdecimal():
-            return None
+            folds[part.strip()] = 0
+            continue
         folds |= {str(number): 0 for number in range(int(first), int(last or first) + 1)}
     return folds
 

@@ -31,7 +31,8 @@ class Options:
     beta2: AdamW's memory of squared gradients.
     clip: largest norm of the gradient; 0 does not clip.
     seed: of the first weights, the order, the crops, the masks.
-    folds: which folds to train on, such as 1-8, 1,3 or all; recordings without a fold are taken.
+    folds: which folds to train on, such as 1-8, 1,3, georgia,ptb or all; recordings without a fold
+        are taken.
     window: seconds of a recording that a method sees, all its segments together; a random crop of
         longer ones, shorter ones are padded.
     leads: which of the store's leads, such as II or I,V2; all of them where it is empty. With any,

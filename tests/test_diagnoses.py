@@ -1,6 +1,7 @@
 """The Challenge 2020's diagnoses and score: its published table, its sums, its hospitals apart."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from nerula import bundle, guards, sample
 from nerula.challenge_score import DIAGNOSES, NEVER, NORMAL, limits, weights
+from nerula.compare import compare
 from nerula.contract import Contract
+from nerula.errors import UsageError
 from nerula.evaluate import evaluate
 from nerula.ground import Ways
 from nerula.metrics import METRICS, Answers
@@ -154,3 +157,20 @@ def test_a_model_is_probed_for_diagnoses(challenge: Path, tmp_path: Path) -> Non
     assert -0.5 < metrics["challenge_score"]["value"] < 1
     assert metrics["auroc"]["n"] == 100
     assert result.document["provenance"]["status"] == guards.CHECKED
+
+
+def test_hospitals_are_compared(challenge: Path, tmp_path: Path) -> None:
+    """Pretrained on some hospitals, asked in another; the one that judges is refused."""
+    given: dict[str, Any] = {"data": (f"challenge2020={challenge}",), "on": "challenge2020"}
+    given |= {"epochs": 1, "batch": 32, "probes": "logistic", "threads": 1}
+    given["settings"] = ("nerula.width=32", "nerula.heads=2", "nerula.decoder_width=32")
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="the store has"):
+        compare("nerula", "diagnoses", out=tmp_path / "no", **given)
+    with pytest.raises(guards.LeakError, match="by which diagnoses is judged"):
+        compare("nerula", "diagnoses", out=tmp_path / "leak", folds="georgia,ptb-xl", **given)
+    assert compare("nerula", "diagnoses", out=out, folds="cpsc_2018,ptb-xl", **given) == 0
+    table = json.loads((out / "tables" / "diagnoses.json").read_text())
+    said = [one["heading"] for one in table["columns"]]
+    assert said == ["Logistic AUROC", "Logistic Challenge score", "Logistic F1"]
+    assert table["rows"][0]["cells"][0]["n"] == 100

@@ -514,8 +514,17 @@ def test_folds() -> None:
     assert chosen_folds(fold, "1-8").tolist() == [True, True, False, True, False]
     assert chosen_folds(fold, "9,10").tolist() == [False, False, True, True, True]
     assert chosen_folds(fold, "all").all()
-    with pytest.raises(UsageError, match="--folds"):
+    with pytest.raises(UsageError, match=r"no fold 'one'\. The store has 1, 8, 9, 10"):
         chosen_folds(fold, "one")
+
+
+def test_folds_may_have_names() -> None:
+    fold = np.array(["georgia", "ptb-xl", "cpsc_2018", "ptb"], object)
+    assert chosen_folds(fold, "ptb-xl, cpsc_2018").tolist() == [False, True, True, False]
+    with pytest.raises(UsageError, match="None of the recordings is in folds 1-8: the store has"):
+        chosen_folds(fold, "1-8")
+    with pytest.raises(UsageError, match="no fold 'ptb-x'"):
+        chosen_folds(fold, "georgia,ptb-x")
 
 
 # --- parts of the loop -----------------------------------------------------------------------

@@ -183,7 +183,7 @@ def _pretraining(name: str, store: Store, folds: str, drawn: _Drawn) -> Check:
             raise guards.LeakError(
                 f"Pretraining on {name} would see {len(both)} {what} by which {task.name} is "
                 f"judged: {', '.join(both[: guards.SHOWN])}{more}.",
-                "Leave them out of the store that is pretrained on, or out of its folds 1-8.",
+                f"Leave them out of the store that is pretrained on, or out of --folds {folds}.",
             )
     where = " and ".join(sorted(_families(store)))  # the same on every machine, unlike a folder
     what = f"{task.name}: {', '.join(compared)} seen in the pretraining on {where}"

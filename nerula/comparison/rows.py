@@ -198,8 +198,8 @@ def check_settings(settings: Settings, rows: Sequence[Row]) -> None:
             raise UsageError(f"--set {whose}.{option}: {whose} is not compared.", near)
         if option == "folds":  # they are checked against what judges, for all rows at once
             raise UsageError(
-                f"--set {whose}.folds: all rows are trained on the same folds, 1-8.",
-                "Pretrain on a store of other recordings: --data NAME=STORE --on NAME.",
+                f"--set {whose}.folds: all rows are trained on the same folds.",
+                "Write --folds 1-8 for all of them.",
             )
         if option == "seed":
             raise UsageError(

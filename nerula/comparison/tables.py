@@ -25,12 +25,17 @@ METRICS = {
     "accuracy": "accuracy", "macro_f1": "F1", "auroc": "AUROC", "mae": "MAE", "r2": "R²",
     "rmse": "RMSE", "rank1": "rank-1", "eer": "EER", "lead_r2": "R²",
     "lead_pearson": "Pearson's r", "alignment": "centred correlation",
+    "challenge_score": "Challenge score",
 }  # fmt: skip
 MORE = {"4": [("logistic", "auroc")]}
 """Columns that our tables have beside the paper's."""
-BESIDE = {"rank1": ("eer",), "lead_pearson": ("lead_r2",)}
-"""Metrics that stand beside the main one: whether a person is told from others at a threshold too,
-and how much of a signal is right in size, not in shape alone."""
+BESIDE = {
+    "rank1": ("eer",), "lead_pearson": ("lead_r2",),
+    "statements": ("macro_f1",), "diagnoses": ("challenge_score", "macro_f1"),
+}  # fmt: skip
+"""Metrics that stand beside a main one, or beside that of a task: whether a person is told from
+others at a threshold too, how much of a signal is right in size, not in shape alone, and what is
+made of probabilities when one has to decide."""
 BETWEEN = {"2": ["nerula-alignment"]}
 """Rows that our tables have beside the paper's: by default NERULA is without BYOL's moving average
 and has other patches, which is a step of its own before the reconstruction."""
@@ -237,4 +242,4 @@ def _metrics(task: str, probe: str, main: str) -> list[str]:
         for held, metric in published.tables()[number]["columns"]
         if held == probe
     ]
-    return list(dict.fromkeys([main, *BESIDE.get(main, ()), *also]))
+    return list(dict.fromkeys([main, *BESIDE.get(main, ()), *BESIDE.get(task, ()), *also]))
