@@ -109,7 +109,7 @@ def embed(
     suited = _Suited(opened, loaded, _asked(loaded, lead))
     result = embed_source(Embedding(loaded, suited, contract), chosen)
     if not result.z:
-        raise _nothing(source, result)
+        raise _nothing(source, result, several=len(contract.leads) > 1)
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
@@ -118,7 +118,7 @@ def embed(
     return 0
 
 
-def _nothing(source: str | Path, result: Result) -> NerulaError:
+def _nothing(source: str | Path, result: Result, *, several: bool) -> NerulaError:
     """Why there is no embedding at all: of one recording in full, of many by the codes."""
     why = Counter(row[2] for row in result.refused).most_common()
     reasons = ", ".join(f"{count} {code}" for code, count in why) or "it is empty"
@@ -128,6 +128,10 @@ def _nothing(source: str | Path, result: Result) -> NerulaError:
         reasons = str(Finding(code, None, detail, lead))
     if "lead-missing" in dict(why):
         remedy = "Say with --lead which of its leads to take."
+        if several:
+            remedy += (
+                " Signals without names that are known get them with --source-leads, such as I."
+            )
     return NerulaError(f"No recording of {source} can be embedded: {reasons}.", remedy)
 
 

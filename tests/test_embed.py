@@ -11,8 +11,10 @@ from pyarrow import parquet
 
 from nerula import bundle, sample, signal
 from nerula.cli import main
+from nerula.contract import Contract
 from nerula.embed import embed
 from nerula.errors import NerulaError, UsageError
+from nerula.methods import build
 from nerula.model import Model
 from nerula.prepare import Options as Preparation
 from nerula.prepare import make_store
@@ -160,6 +162,23 @@ def test_a_lead_that_was_asked_for_is_never_replaced_by_another(
         embed(str(folder), path, tmp_path / "z.npy", lead="V9")
     with pytest.raises(UsageError, match="takes one lead, not 2"):
         embed(str(folder), path, tmp_path / "z.npy", lead="II,V1")
+
+
+def test_a_signal_without_a_known_name_gets_one_for_a_model_of_several_leads(
+    tmp_path: Path,
+) -> None:
+    chosen = {"leads": 2}
+    bundle.save(
+        tmp_path / "two", build("random_init", **chosen), arguments=chosen,
+        contract=Contract(("I", "II"), 100.0), window=256, name="random_init",
+        training={},
+    )  # fmt: skip
+    file = tmp_path / "one.csv"
+    file.write_text("ecg\n" + "\n".join(f"{value:.3f}" for value in sample.load().x[3, 0]))
+    hints: dict[str, Any] = {"source_rate": 100.0, "source_unit": "mV"}
+    with pytest.raises(NerulaError, match="names that are known get them with --source-leads"):
+        embed(str(tmp_path / "two"), file, tmp_path / "z.npy", **hints)
+    assert embed(str(tmp_path / "two"), file, tmp_path / "z.npy", source_leads="I", **hints) == 0
 
 
 def test_names_of_leads_may_hold_spaces(
