@@ -154,6 +154,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "metrics",
         "options",
         "probes",
+        "readers",
         "results",
         "store",
         "tasks",

@@ -18,6 +18,7 @@ from nerula.comparison.plan import FINISHED, Cell, Plan
 from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Column, Table
 from nerula.errors import NerulaError
+from nerula.leads import given
 from nerula.metrics import Answers
 from nerula.options import split
 from nerula.results import FORMAT, Result
@@ -403,4 +404,22 @@ def test_identity_is_fine_tuned_where_there_are_others_to_learn_from() -> None:
     made = tables.of_tasks(["modal"], names, finetune=True)
     assert [any(column.probe == tables.FINETUNED for column in one.columns) for one in made] == [
         False, True, False
+    ]  # fmt: skip
+
+
+def test_columns_of_leads_stand_in_an_order_that_can_be_read() -> None:
+    """Whatever was asked first: all leads before few, and a metric with its own."""
+    names = ("w2v_cmsc_rlm",)
+    asked = [[given("I")], [given("all:I")], [given("all"), given("all:I,II,V2")]]
+    made = [
+        tables.of_tasks(names, ("statements",), probes=("logistic",), leads=one)[0]
+        for one in asked
+    ]
+    whole = made[0].joined(made[1]).joined(made[2])
+    assert [column.heading for column in whole.columns] == [
+        f"Logistic {metric}{leads}"
+        for metric in ("AUROC", "F1")
+        for leads in (
+            "", ", tested with leads I II V2 alone", ", tested with lead I alone", ", lead I",
+        )
     ]  # fmt: skip

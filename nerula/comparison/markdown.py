@@ -5,7 +5,7 @@ from typing import Any
 
 from nerula.comparison import words
 
-WIDE, FEW = 8, 3
+WIDE, FEW = 8, 5
 """With more columns than that and no more rows a table is turned, so that a page can hold it."""
 LEAD = "NERULA's lead over each row, paired (positive: NERULA is better)"
 

@@ -10,6 +10,7 @@ from nerula.errors import UsageError, unknown
 from nerula.leads import Given
 from nerula.metrics import LOWER
 from nerula.probes import GRIDS
+from nerula.readers.names import STANDARD
 from nerula.tasks import Task, find
 
 FINETUNED = "finetuned"
@@ -134,6 +135,7 @@ class Table:
     def joined(self, other: "Table") -> "Table":
         """This and another of the same name, in one."""
         columns = tuple(dict.fromkeys(self.columns + other.columns))
+        columns = columns if self.number else _in_order(columns)
         names = tuple(rows.in_order(self.rows + other.rows))
         return Table(self.name, other.title, columns, names, other.number, other.note)
 
@@ -219,6 +221,19 @@ def of_tasks(
         table = Table(name, task.title, tuple(columns), tuple(rows.in_order(compared)), None, note)
         made.append(table.sensible())
     return made
+
+
+def _in_order(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Probe by probe and metric by metric, as they came first; all leads before few of them."""
+    probes, metrics = (
+        list(dict.fromkeys(getattr(one, name) for one in columns)) for name in ("probe", "metric")
+    )
+
+    def place(one: Column) -> tuple[Any, ...]:
+        many = -len(one.leads or STANDARD), bool(one.tested), -len(one.tested)
+        return bool(one.gap), probes.index(one.probe), metrics.index(one.metric), one.labels, *many
+
+    return tuple(sorted(columns, key=place))
 
 
 def _given(task: Task, leads: Sequence[Given]) -> Sequence[Given]:
