@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nerula.report import words
 from nerula.results import Result
 
 MATRICES, EXAMPLES = 4, 2
@@ -57,12 +58,14 @@ def matrices(group: Sequence[Result], name: Callable[[Result], str]) -> list[Mat
 
 
 def by_lead(group: Sequence[Result], main: str, name: Callable[[Result], str]) -> ByLead | None:
-    """The main metric of every answer, lead by lead."""
-    held = {
-        name(one): {each["lead"]: each["metrics"][main] for each in shown["each"]}
-        for one in group
-        if "each" in (shown := one.document.get("shown", {}))
-    }
+    """The main metric of every answer, lead by lead; what knows no model stands there once."""
+    held: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for one in group:
+        if "each" not in (shown := one.document.get("shown", {})):
+            continue
+        probe = one.document["way"]["probe"]
+        who = name(one) if probe.startswith("decoded") else words.probe(probe)
+        held.setdefault(who, {each["lead"]: each["metrics"][main] for each in shown["each"]})
     leads = list(dict.fromkeys(lead for each in held.values() for lead in each))
     if not leads:
         return None

@@ -87,7 +87,7 @@ def _table(path: Path) -> Table | None:
     return Table(
         title=document["title"],
         note=document["note"] or "",
-        headings=[f"{one['heading']} {'↓' if one['lower'] else '↑'}" for one in columns],
+        headings=[_heading(one) for one in columns],
         lines=[
             Line(
                 title=row["title"],
@@ -100,6 +100,12 @@ def _table(path: Path) -> Table | None:
         lead=words.lead(document),
         sentences=list(document["sentences"]),
     )
+
+
+def _heading(column: Mapping[str, Any]) -> str:
+    """With an arrow that says which way is better; neither it nor "rank-1" is torn apart."""
+    words = column["heading"].replace("-", "\N{NON-BREAKING HYPHEN}")
+    return f"{words}\N{NO-BREAK SPACE}{'↓' if column['lower'] else '↑'}"
 
 
 def _cell(cell: Mapping[str, Any] | None, column: Mapping[str, Any]) -> Cell | None:
