@@ -139,7 +139,8 @@ def test_less_is_better_where_it_is(tmp_path: Path) -> None:
 def test_sentences_say_where_the_paper_disagrees(golden: dict[str, Any]) -> None:
     ranking, outside, ahead = golden["sentences"]
     assert ranking == (
-        "In SVC accuracy the paper puts NERULA and CLOCS first (0.63); here it is SimCLR and "
+        "In SVC accuracy the paper puts NERULA and CLOCS first of the ways of pretraining (0.63); "
+        "here it is SimCLR and "
         "CLOCS (1.000; NERULA 0.750 and CLOCS 1.000)."
     )
     assert outside == (

@@ -68,7 +68,7 @@ def figure(value: float | None, metric: str) -> str:
 
 
 def _ranking(document: dict[str, Any]) -> str:
-    """Whom the paper puts first among the rows that it has, and who is first here."""
+    """Whom the paper puts first of its ways of pretraining, and who is first here."""
     same: dict[str, list[str]] = {}
     other = []
     for place, column in enumerate(document["columns"]):
@@ -90,12 +90,12 @@ def _ranking(document: dict[str, Any]) -> str:
         metric = column["metric"]
         left = [f"{name} {figure(both[name]['value'], metric)}" for name in theirs]
         other.append(
-            f"In {heading} the paper puts {_listed(theirs)} first "
+            f"In {heading} the paper puts {_listed(theirs)} first of the ways of pretraining "
             f"({both[theirs[0]]['paper']:.2f}); here it is {_listed(ours)} "
             f"({figure(both[ours[0]]['value'], metric)}; {_listed(left)})."
         )
     agreed = [
-        f"In {_listed(headings)} {title} is first, as in the paper."
+        f"In {_listed(headings)} {title} is first of the ways of pretraining, as in the paper."
         for title, headings in same.items()
     ]
     return " ".join(agreed + other)
