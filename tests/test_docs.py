@@ -1,5 +1,6 @@
 """Documents made from the code are those that it makes now; links lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def test_every_benchmark_stands_on_the_page() -> None:
     for path in (ROOT / "benchmarks").glob("*.py"):
         if "def measure(" in path.read_text(encoding="utf-8"):
             assert f"`{path.stem}`" in make_benchmarks_page.HEAD, path.name
+
+
+def test_the_page_of_searches_says_what_was_found() -> None:
+    found = json.loads((ROOT / "results" / "search" / "search.json").read_text(encoding="utf-8"))
+    said = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    for sentence in found["conclusion"]:
+        assert sentence in said
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
