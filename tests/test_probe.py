@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -316,7 +316,9 @@ def test_without_a_choosing_side_what_chose_the_epoch_sets_thresholds(
         validated = np.arange(0, 900, 7)
         asked: list[NDArray[np.int64]] = []  # noqa: RUF012
 
-        def predict(self, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        def predict(
+            self, store: Store, rows: NDArray[np.int64], leads: Sequence[str] = ()
+        ) -> NDArray[np.float32]:
             self.asked.append(rows)
             second = np.random.default_rng(0).random(len(store))[rows].astype(np.float32)
             return np.stack([1 - second, second], axis=1)

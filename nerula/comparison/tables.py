@@ -231,7 +231,7 @@ def _in_order(columns: tuple[Column, ...]) -> tuple[Column, ...]:
 
     def place(one: Column) -> tuple[Any, ...]:
         many = -len(one.leads or STANDARD), bool(one.tested), -len(one.tested)
-        return bool(one.gap), probes.index(one.probe), metrics.index(one.metric), one.labels, *many
+        return probes.index(one.probe), bool(one.gap), metrics.index(one.metric), one.labels, *many
 
     return tuple(sorted(columns, key=place))
 
