@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerula.contract import Contract
+    from nerula.ground import Ways
     from nerula.results import Result
     from nerula.store import Store
     from nerula.tasks import Task
@@ -111,7 +112,8 @@ def probe(
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)
-        store = opened(data, asked, loaded.contract, folder / CACHE, ways.leads)
+        leads_needed = _needed(ways, loaded.contract)
+        store = opened(data, asked, loaded.contract, folder / CACHE, leads_needed)
         results: list[Result] = []
         saved: list[Path] = []
         for result in evaluate(loaded, asked, store, folder / CACHE, ways):
@@ -129,6 +131,13 @@ def probe(
             console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
         _say_next(console, model, asked, data, out)
     return results
+
+
+def _needed(ways: "Ways", contract: "Contract") -> tuple[str, ...]:
+    """The leads that were asked for, in training and test; nothing where none were."""
+    if not ways.tested:
+        return ways.leads
+    return tuple(dict.fromkeys((*(ways.leads or contract.leads), *ways.tested)))
 
 
 def _draw(shown: dict[str, Any], path: Path) -> None:

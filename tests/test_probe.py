@@ -776,9 +776,9 @@ def test_a_publishers_folder_is_prepared_with_the_lead_that_is_asked_for(tmp_pat
     given: dict[str, Any] = {"data": folder, "probes": "logistic", "out": tmp_path / "out"}
     used = [
         probe(str(tmp_path / "m"), "sex", leads=leads, **given)[0].document["windows"]["leads"]
-        for leads in ("v2", None)
+        for leads in ("v2", None, "II:V2", "all:V2")
     ]
-    assert used == [["V2"], ["II"]]
+    assert used == [["V2"], ["II"], ["V2"], ["V2"]]  # the last two fitted with II
 
 
 @pytest.mark.shared
