@@ -54,6 +54,11 @@ def given(words: str | None) -> Given:
     return Given(*(() if one.strip() == "all" else named(one) for one in (fitted, tested)))
 
 
+def spoken(leads: Sequence[str]) -> str:
+    """Such as "lead I" or "leads I II"."""
+    return f"{'lead' if len(leads) == 1 else 'leads'} {' '.join(leads)}"
+
+
 def named(words: str | Sequence[str] | None) -> tuple[str, ...]:
     """The leads of "I,II,v2", by their proper names."""
     given = words.replace(",", " ").split() if isinstance(words, str) else list(words or ())

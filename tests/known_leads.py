@@ -1,5 +1,7 @@
 """A model whose leads are multiples of one signal, and recordings that are so too."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +59,16 @@ def recorded(path: Path) -> Store:
 def knowing(*, knows: bool = True) -> Model:
     """The model, which may know nothing of the factors."""
     return Model(Known(knows=knows), Contract(LEADS, 100.0), 1024)
+
+
+THREE = ("I", "II", "V2")
+
+
+def three_leads(path: Path, count: int) -> None:
+    """A store of the bundled sample's lead II, with multiples of it for two leads more."""
+    every = sample.load()
+    with StoreWriter(path, Contract(THREE, 100.0), {"source": {"kind": "ptbxl100"}}) as writer:
+        for entry in islice(every.entries(), count):
+            one = every.read(entry)
+            x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
+            writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=THREE))

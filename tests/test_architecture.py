@@ -161,7 +161,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     }
     | {"bounds", "writer"},
     "report": GROUND
-    | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps"}
+    | {"__init__", "bundle", "cards", "comparison", "features", "files", "gaps", "leads"}
     | {"method", "plane", "prepare", "publishers", "results", "run", "sample", "schema", "signal"}
     | {"store", "tasks", "typed"},
     "viewer": GROUND

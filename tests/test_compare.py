@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from nerula.compare import compare
 from nerula.comparison import checks, joined, rows
 from nerula.comparison import work as working
 from nerula.comparison.plan import FAILED, FINISHED, WAITING, Plan
-from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.prepare import Options, make_store
 from nerula.readers.names import STANDARD
@@ -31,6 +29,7 @@ from nerula.tasks import TASKS, Facts, find
 from nerula.tasks.person import TRAIN
 from nerula.writer import StoreWriter
 from tests import layouts
+from tests.known_leads import THREE, three_leads
 from tests.tiny import NAME
 
 PAPER = Path(__file__).parents[2] / "shared" / "papers" / "nerula.md"
@@ -493,15 +492,8 @@ def test_rows_of_several_leads_are_refused_on_one(store: Store, tmp_path: Path) 
 
 def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> None:
     """On twelve leads: each row gets what it is for, and is asked what it can answer."""
-    leads, out = ("I", "II", "V2"), tmp_path / "compared"
-    every = sample.load()
-    with StoreWriter(
-        tmp_path / "store", Contract(leads, 100.0), {"source": {"kind": "ptbxl100"}}
-    ) as writer:
-        for entry in islice(every.entries(), 120):
-            one = every.read(entry)
-            x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
-            writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=leads))
+    out = tmp_path / "compared"
+    three_leads(tmp_path / "store", 120)
     small = (
         *SMALL_MODAL, "nerula.width=32", "nerula.heads=2", "nerula.decoder_width=32",
     )  # fmt: skip
@@ -537,7 +529,7 @@ def test_rows_of_one_lead_and_of_several_stand_in_one_table(tmp_path: Path) -> N
     there = [bool(cell) and cell["value"] is not None for cell in nerula]
     assert there == [True, False, True, True]
     for cell in plan.cells.values():
-        own = ["II"] if cell.row == "nerula" else list(leads)
+        own = ["II"] if cell.row == "nerula" else list(THREE)
         wanted = list(cell.given.tested or cell.given.fitted) or own
         for path in cell.made if cell.inputs.get("task") == "sex" else ():
             if path.endswith(".json"):

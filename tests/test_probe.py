@@ -5,7 +5,6 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ from nerula.store import Store
 from nerula.tasks import Facts, find
 from nerula.tasks.person import TRAIN
 from nerula.tasks.task import by_folds
-from nerula.writer import StoreWriter
 from tests import layouts
+from tests.known_leads import THREE, three_leads
 from tests.tiny import NAME, Tiny
 
 Shared = Callable[[str], Path]
@@ -712,16 +711,8 @@ def test_the_verb_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_probe_of_all_leads_is_tested_with_one(tmp_path: Path) -> None:
     """The scores are those of the same probe on embeddings of recordings that have lost leads."""
-    leads = ("I", "II", "V2")
-    every = sample.load()
-    with StoreWriter(
-        tmp_path / "store", Contract(leads, 100.0), {"source": {"kind": "ptbxl100"}}
-    ) as writer:
-        for entry in islice(every.entries(), 200):
-            one = every.read(entry)
-            x = np.array([[0.7], [1.0], [-1.2]], np.float32) * one.x
-            writer.add(replace(one, x=x, valid=np.ones(x.shape, bool), leads=leads))
-    three, held = tiny(tmp_path / "model", leads), Store.open(tmp_path / "store")
+    three_leads(tmp_path / "store", 200)
+    three, held = tiny(tmp_path / "model", THREE), Store.open(tmp_path / "store")
 
     def asked(fitted: tuple[str, ...], tested: tuple[str, ...]) -> Result:
         ways = replace(FAST, leads=fitted, tested=tested)

@@ -7,7 +7,7 @@ from typing import Any, Self
 from nerula.comparison import published, rows
 from nerula.comparison.rows import Row
 from nerula.errors import UsageError, unknown
-from nerula.leads import Given
+from nerula.leads import Given, spoken
 from nerula.metrics import LOWER
 from nerula.probes import GRIDS
 from nerula.readers.names import STANDARD
@@ -78,9 +78,9 @@ class Column:
         if self.gap:
             words += f", {100 * self.gap:g} % missing, {self.filling}"
         if self.leads:
-            words += f", {_leads(self.leads)}"
+            words += f", {spoken(self.leads)}"
         if self.tested:
-            words += f", tested with {_leads(self.tested)} alone"
+            words += f", tested with {spoken(self.tested)} alone"
         return words[0].upper() + words[1:]
 
     @property
@@ -241,10 +241,6 @@ def _given(task: Task, leads: Sequence[Given]) -> Sequence[Given]:
     if task.kind == "leads":
         return (Given(),)
     return leads if task.trained else [one for one in leads if not one.tested] or (Given(),)
-
-
-def _leads(names: Sequence[str]) -> str:
-    return f"{'lead' if len(names) == 1 else 'leads'} {' '.join(names)}"
 
 
 def _metrics(task: str, probe: str, main: str) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nerula.leads import spoken
 from nerula.report.charts import fixed, percent
 
 METRICS = {
@@ -116,13 +117,9 @@ def asked(document: Mapping[str, Any]) -> str:
     """A task's title, and what the models were given: such as "Sex, from lead I"."""
     way = document["way"]
     said = [document["task"]["title"]]
-    said += [f"from {_leads(way['leads'])}"] if way.get("leads") else []
-    said += [f"tested with {_leads(way['tested'])} alone"] if way.get("tested") else []
+    said += [f"from {spoken(way['leads'])}"] if way.get("leads") else []
+    said += [f"tested with {spoken(way['tested'])} alone"] if way.get("tested") else []
     return ", ".join(said)
-
-
-def _leads(names: list[str]) -> str:
-    return f"{'lead' if len(names) == 1 else 'leads'} {' '.join(names)}"
 
 
 def way(held: Mapping[str, Any]) -> str:
