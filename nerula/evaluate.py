@@ -56,6 +56,7 @@ def evaluate(
 
 def _probe(ground: Ground, probe: str) -> Iterator[Result]:
     """One probe with every share of labels; with all labels also every gap."""
+    task = ground.task
     for share in ground.ways.labels:
         cases: dict[Gap, list[Judged]] = {WHOLE: []}
         if share == 1:
@@ -71,17 +72,19 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
             seconds = time.process_time() - began
             fits.append(ground.fit(number, draw, split, seconds, fitted.chosen))
             first = first or fitted
-            truth = ground.target[split.test]
             for gap, judged in cases.items():
-                z = ground.tested.of(split.test, None if gap is WHOLE else gap)
-                answers = fitted.answer(z, truth)
-                judged.append(ground.judged(answers, split.test, fitted.held))
-            blind = probes.constant(ground.question, ground.target[split.train], truth)
-            chance.append(ground.judged(blind, split.test, None))
+                answers = ground.answered(fitted, split.test, None if gap is WHOLE else gap)
+                judged.append(ground.judged(answers, split.test, ground.held(fitted)))
+            chance.append(ground.judged(_blind(ground, split), split.test, None))
         for gap, judged in cases.items():
             way = {"probe": probe, "labels": share, "gap": gap.share, "filling": gap.filling}
             found = ground.result(way, judged, chance, fits)
-            yield replace(found, fitted=first if gap is WHOLE else None)
+            yield replace(found, fitted=first if gap is WHOLE and not task.votes else None)
+
+
+def _blind(ground: Ground, split: Split) -> Answers:
+    """What one says without looking at a recording."""
+    return probes.constant(ground.question, ground.target[split.train], ground.target[split.test])
 
 
 def _gaps(ground: Ground) -> list[Gap]:
@@ -151,10 +154,7 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
             held = _predicted(ground, trained, chose) if len(chose) else None
             answers = _predicted(ground, trained, split.test, ground.tested.plan.names)
             judged.append(ground.judged(answers, split.test, held))
-            blind = probes.constant(
-                ground.question, ground.target[split.train], ground.target[split.test]
-            )
-            chance.append(ground.judged(blind, split.test, None))
+            chance.append(ground.judged(_blind(ground, split), split.test, None))
             seconds = time.process_time() - began
             fits.append(ground.fit(number, draw, split, seconds, {"epoch": trained.epoch}))
         way = {"probe": FINETUNED, "labels": share, "gap": 0.0, "filling": "masked"}

@@ -57,7 +57,7 @@ class Cut(Protocol):
 
     @property
     def view(self) -> View:
-        """The whole recording, each lead on its own, halves apart, or windows anywhere."""
+        """The whole recording, each lead on its own, halves, or windows anywhere."""
 
     @property
     def overlap(self) -> float:
@@ -189,9 +189,13 @@ class Features:
                 case "leads":
                     yield from ((x[[lead]], valid[[lead]]) for lead in range(len(x)))
                 case "halves":
-                    half = x.shape[1] // 2
-                    yield x[:, :half], valid[:, :half]
-                    yield x[:, half:], valid[:, half:]
+                    yield from _halves(x, valid)
+                case "votes":  # where a half holds nothing, the other has both
+                    halves = _halves(x, valid)
+                    yield from (
+                        one if one[1].any() else other
+                        for one, other in zip(halves, halves[::-1], strict=True)
+                    )
                 case "windows":
                     length = round(PIECE * self.model.contract.rate)
                     for start in _places(self._names[row], x.shape[1] - length):
@@ -256,6 +260,11 @@ class Features:
             "gap": None if gap is None else [gap.share, gap.filling],
         }
         return _digest(facts)
+
+
+def _halves(x: NDArray[np.float32], valid: NDArray[np.bool_]) -> "list[Prepared]":
+    half = x.shape[1] // 2
+    return [(x[:, :half], valid[:, :half]), (x[:, half:], valid[:, half:])]
 
 
 def _places(name: str, last: int) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from nerula.errors import UsageError, nearest
 from nerula.features import Features, Gap, fingerprint
 from nerula.leads import has_leads
 from nerula.metrics import Answers
-from nerula.probes import Examples, Question
+from nerula.probes import Examples, Fitted, Question
 from nerula.results import FORMAT, Result
 from nerula.store import Store
 from nerula.tasks import Facts, Split, Task
@@ -110,10 +110,36 @@ class Ground:
         """What a probe has to know."""
         return Question(self.task.kind, len(self.task.answers), self.task.main)
 
+    @property
+    def votes(self) -> int:
+        """How many examples a recording is."""
+        return 2 if self.task.votes else 1
+
     def examples(self, rows: NDArray[np.int64]) -> Examples:
-        """Embeddings and targets of some rows."""
-        z = self.features.of(rows) if len(rows) else np.empty((0, 1), np.float32)
-        return Examples(z, self.target[rows], self.facts.people[rows])
+        """Embeddings and targets of some rows, those that vote one after the other."""
+        z = self.features.of(rows) if len(rows) else np.empty((0, self.votes), np.float32)
+        each = np.repeat(rows, self.votes)
+        return Examples(self._votes(z), self.target[each], self.facts.people[each])
+
+    def answered(self, fitted: Fitted, rows: NDArray[np.int64], gap: Gap | None) -> Answers:
+        """What a probe says of test recordings, one answer for each."""
+        z = self._votes(self.tested.of(rows, gap))
+        return self._counted(fitted.answer(z, self.target[np.repeat(rows, self.votes)]))
+
+    def held(self, fitted: Fitted) -> Answers | None:
+        """What it says of the training side's recordings that it was not fitted on."""
+        return fitted.held and self._counted(fitted.held)
+
+    def _votes(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One row for each example."""
+        return z.reshape(len(z) * self.votes, z.shape[1] // self.votes)
+
+    def _counted(self, answers: Answers) -> Answers:
+        """One answer for each recording: the mean of those that vote."""
+        if not self.task.votes:
+            return answers
+        score = answers.score.reshape(-1, self.votes, answers.score.shape[1]).mean(1)
+        return Answers(answers.truth[:: self.votes], score, score.argmax(1))
 
     def judged(self, answers: Answers, rows: NDArray[np.int64], held: Answers | None) -> Judged:
         """Answers about rows, with thresholds from the training side."""

@@ -45,8 +45,8 @@ def probe(
 
     A split with a subject on two sides, or a model that was pretrained on what it would be judged
     by, is refused. TASK is one of: arrhythmia, arrhythmia-4, arrhythmia-paper, sex, age,
-    infarction, infarction-norm, statements, diagnoses, activity, identity, identity-ptbxl,
-    identity-halves, identity-windows, lead-alignment, leads.
+    infarction, infarction-norm, infarction-windows, statements, diagnoses, activity, identity,
+    identity-ptbxl, identity-halves, identity-windows, lead-alignment, leads.
 
     Parameters
     ----------
@@ -107,6 +107,10 @@ def probe(
         unverified=unverified,
         seed=seed,
     )
+    if save is not None and (asked.votes or not asked.trained):
+        raise UsageError(
+            f"The task {task} leaves no probe that could be saved.", "Leave out --save."
+        )
     ways.asked(asked)  # refuses what the task does not have before anything is prepared
     console = Console(highlight=False)
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:

@@ -29,6 +29,7 @@ from nerula.pretrain import pretrain
 from nerula.probe import _show_checks, opened, probe
 from nerula.probes import Examples, Question, fit
 from nerula.readers import open_source
+from nerula.readers.source import Hints
 from nerula.results import Result, paired
 from nerula.store import Store
 from nerula.tasks import Facts, find
@@ -461,6 +462,38 @@ def test_other_tasks_on_the_sample(name: str, model: Model, store: Store, cache:
         assert result.metrics["mae"]["value"] < result.metrics["mae"]["chance"]
 
 
+def test_halves_vote(model: Model, store: Store, cache: Path) -> None:
+    task, facts = find("infarction-windows"), Facts.of(store)
+    target = task.target(facts)
+    (split,) = task.splits(facts, task.counts(facts, target))
+    (result,) = evaluate(model, task, store, cache, FAST)
+    assert result.metrics["auroc"]["n"] == len(split.test)
+
+    def examples_of(rows: NDArray[np.int64]) -> Examples:
+        halves = sample.load().x[rows, 0].reshape(2 * len(rows), -1)
+        each = np.repeat(rows, 2)
+        return Examples(model.embed(halves, 100), target[each], facts.people[each])
+
+    train, choose, test = (examples_of(rows) for rows in split.all)
+    fitted = fit("logistic", question(columns=2, main="auroc"), train, choose)
+    votes = fitted.answer(test.z, test.target).score.reshape(-1, 2, 2)
+    assert np.abs(votes[:, 0] - votes[:, 1]).max() > 0.1
+    np.testing.assert_allclose(result.runs[0].answers.score, votes.mean(1), atol=1e-3)
+
+
+def test_a_half_that_holds_nothing_has_no_vote(model: Model, tmp_path: Path) -> None:
+    signal = sample.load().x[7, :1].astype(np.float32)
+    signal[:, 500:] = np.nan
+    np.save(tmp_path / "half.npy", signal)
+    hints = Hints(rate=100, unit="mV", leads=("II",))
+    make_store(open_source(tmp_path / "half.npy", hints=hints), tmp_path / "store", Options())
+    held = Store.open(tmp_path / "store")
+    features = Features(model, held, find("infarction-windows"), tmp_path)
+    first, second = features.of(np.array([0])).reshape(2, -1)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, model.embed(signal[:, :500], 100)[0], atol=1e-5)
+
+
 # --- refusals --------------------------------------------------------------------------------
 
 
@@ -702,6 +735,7 @@ def test_the_verb_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["arhythmia"], "Did you mean arrhythmia"),
         (["sex", "--labels", "2"], "above 0 and up to 1"),
         (["sex", "--gaps", "some"], "Write"),
+        (["infarction-windows", "--save", str(tmp_path)], "leaves no probe"),
     ):
         with pytest.raises(SystemExit) as end:
             main(["probe", str(tmp_path / "m"), *words])

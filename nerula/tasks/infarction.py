@@ -4,6 +4,8 @@ As in the data set's own benchmark (Strodthoff et al. 2021, https://doi.org/10.1
 JBHI.2020.3022989), a statement counts whenever a report makes it, whatever its likelihood.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +47,16 @@ def _task(name: str, other: str, against_normal: bool) -> Task:
     )
 
 
+_AGAINST_REST_TASK = _task("infarction", "no infarction", against_normal=False)
 TASKS = (
-    _task("infarction", "no infarction", against_normal=False),
+    _AGAINST_REST_TASK,
     _task("infarction-norm", "normal", against_normal=True),
+    replace(
+        _AGAINST_REST_TASK,
+        name="infarction-windows",
+        title="Myocardial infarction by windows of 5 s that vote",
+        protocol=f"{PROTOCOL} Each half of a recording is an example; their answers are averaged.",
+        probes=("forest", "logistic", "mlp"),
+        view="votes",
+    ),
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Kind = Literal["classes", "values", "labels", "identity", "leads"]
-View = Literal["whole", "leads", "halves", "windows"]
+View = Literal["whole", "leads", "halves", "windows", "votes"]
 
 FAMILIES: dict[str, str] = {
     "ptbxl100": "ptbxl",
@@ -125,8 +125,8 @@ class Task:
     leads: tuple[str, ...] = ()
     """Which signals of the data; where empty, the model's own."""
     view: View = "whole"
-    """Recordings as they are; each lead on its own, joined afterwards; or halves apart, or windows
-    at random places."""
+    """Recordings as they are; each lead on its own, joined afterwards; halves apart, or windows
+    at random places; or halves that vote."""
     overlap: float = 0.0
     """Share of a window that the next one repeats; the last one ends with the recording."""
     learners: Callable[[Facts], Rows] | None = None
@@ -143,6 +143,11 @@ class Task:
     def within(self) -> bool:
         """Whether both sides of a comparison are one recording."""
         return self.view in ("halves", "windows")
+
+    @property
+    def votes(self) -> bool:
+        """Whether each half is an example, and a recording's answer the mean of two."""
+        return self.view == "votes"
 
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
