@@ -17,6 +17,7 @@ from nerula.comparison.standings import Standings
 from nerula.comparison.tables import Column, Table
 from nerula.errors import NerulaError
 from nerula.options import split
+from nerula.readers.names import STANDARD
 from tests.test_compare_tables import COLUMN, TRUTH, answered, planned
 
 ONE = Column("sex", "svc", "accuracy", leads=("V2",))
@@ -96,6 +97,25 @@ def test_what_rows_were_fitted_on_is_counted_and_said(tmp_path: Path) -> None:
     said = "Fitted on 1,200 recordings: Modally reduced; on 1,900: NERULA and BYOL."
     assert said in made["sentences"]
     publish(unlike, QUIET)  # it is no error
+
+
+def test_rows_that_are_given_other_leads_where_none_is_named_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    def given(leads: dict[str, list[str]]) -> str:
+        results = {}
+        for row, own in leads.items():
+            one = answered(TRUTH, TRUTH)
+            results[row] = [replace(one, document=one.document | {"windows": {"leads": own}})]
+        plan = planned(tmp_path / " ".join(map(str, map(len, leads.values()))), results)
+        sentences = document.of_table(plan.tables[0], Standings(plan))["sentences"]
+        return " ".join(said for said in sentences if "named" in said)
+
+    assert not given({"nerula": ["II"], "modal": ["II"]})
+    said = given({"nerula": ["II"], "modal": list(STANDARD), "byol": ["II"]})
+    assert said == (
+        "Where no lead is named, NERULA and BYOL have lead II and Modally reduced has all twelve."
+    )
 
 
 def test_a_network_trained_on_labels_is_counted_beside_the_probes(tmp_path: Path) -> None:

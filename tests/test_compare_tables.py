@@ -60,6 +60,7 @@ def answered(
             {"split": 0, "draw": 0, "train": fitted, "choose": 0}
             | {"shared_subjects": 0, "shared_signals": 0}
         ],
+        "windows": {"leads": list(leads or ("II",))},
         "provenance": {"status": "checked"},
         "command": "nerula compare --out /home/me/out",
     }

@@ -47,7 +47,7 @@ def written(config: Config, folder: Path, name: str | None = None) -> str:
 
 def card(config: Config, held: figures.Figures | None = None, name: str | None = None) -> str:
     """The model card; `name` is what `nerula.load` finds the model by."""
-    contract, held = config.contract, held or []
+    held = held or []
     titled = name or config.method
     groups = any(group["metrics"] for one in held for group in one.get("subgroups", []))
     updated = len(people.stages(config)) > 1
@@ -67,10 +67,7 @@ def card(config: Config, held: figures.Figures | None = None, name: str | None =
         "**For research use; not a medical device.**",
         pairs(_facts(config)),
         "## Use",
-        f'```python\nimport nerula\n\nmodel = nerula.load("{name or "path/to/this/folder"}")\n'
-        f'z = model.embed(x, rate=250, lead="{contract.leads[0]}", unit="mV")'
-        f"  # {config.dimensions} values\n```",
-        "What is NaN, or marked invalid, is hidden from the encoder and never filled with zeros.",
+        *_use(config, name or "path/to/this/folder"),
         "## Results",
         *figures.section(held),
         "## Data",
@@ -85,6 +82,20 @@ def card(config: Config, held: figures.Figures | None = None, name: str | None =
         *tripod.section(known),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _use(config: Config, name: str) -> list[str]:
+    """How it is loaded and called; one of several leads with some of them."""
+    several = len(config.contract.leads) > 1
+    some = ", ".join(f'"{lead}"' for lead in config.contract.leads[:2])
+    given = f"leads=[{some}]" if several else f"lead={some}"
+    call = f'z = model.embed(x, rate=250, {given}, unit="mV")'
+    return [
+        f'```python\nimport nerula\n\nmodel = nerula.load("{name}")\n'
+        f"{call}  # {config.dimensions} values\n```",
+        "What is NaN, or marked invalid, is hidden from the encoder and never filled with zeros."
+        + (" So are leads that are not named." if several else ""),
+    ]
 
 
 def _facts(config: Config) -> dict[str, str]:

@@ -133,6 +133,9 @@ def _way(way: Mapping[str, Any]) -> str:
         words.append(f"{100 * way['labels']:g} % of labels")
     if way["gap"]:
         words.append(f"{100 * way['gap']:g} % missing, {way['filling']}")
+    for key, what in (("leads", "given"), ("tested", "tested with")):
+        if key in way:
+            words.append(f"{what} {' '.join(way[key])}")
     return ", ".join(words)
 
 

@@ -117,6 +117,7 @@ def _cell(
         "n": cell.n,
         "subjects": cell.subjects,
         "fitted": cell.fitted,
+        "leads": list(cell.leads),
         "seeds": list(cell.seeds),
         "paper": paper,
         "best": best,

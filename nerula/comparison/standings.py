@@ -36,6 +36,8 @@ class Standing:
     seeds: tuple[int, ...]
     fitted: int
     """Labelled recordings that it was fitted on, the mean over splits."""
+    leads: tuple[str, ...]
+    """What of the tested recordings it was given."""
 
     @property
     def interval(self) -> Interval:
@@ -64,11 +66,13 @@ class Standings:
         runs: list[Judged] = []
         names: list[NDArray[np.str_]] = []
         fitted: list[int] = []
+        leads: tuple[str, ...] = ()
         for cell in cells:
             result = self._result(cell.made, asked)
             runs += result.runs
             names += [result.names(run) for run in result.runs]
             fitted += [fit["train"] for fit in result.document["fits"]]
+            leads = tuple(result.document["windows"]["leads"])
         if not runs:
             return None
         tested = np.unique(np.concatenate(names))
@@ -78,7 +82,7 @@ class Standings:
             return None
         people, seeds = len(drawn.people), tuple(cell.seed for cell in cells)
         return Standing(
-            value, resampled, len(tested), people, seeds, round(float(np.mean(fitted)))
+            value, resampled, len(tested), people, seeds, round(float(np.mean(fitted))), leads
         )
 
     def _result(self, made: Sequence[str], column: Column) -> Result:

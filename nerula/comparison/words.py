@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nerula.leads import spoken
+from nerula.readers.names import STANDARD
+
 
 def about(document: dict[str, Any]) -> list[str]:
     """The sentences under a table."""
     said = [_ranking(document), _figures(document), _ahead(document, "pretrained")]
     said += [_ahead(document, "control"), _ahead(document, "supervised")]
-    said += [_more_data(document), _fitted(document), _missing(document)]
+    said += [_more_data(document), _given(document), _fitted(document), _missing(document)]
     return [one for one in said if one]
 
 
@@ -187,6 +190,24 @@ def _more_data(document: dict[str, Any]) -> str:
             ]
         )
     )
+
+
+def _given(document: dict[str, Any]) -> str:
+    """Who was given which leads in columns that name none, where rows differ in it."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in document["rows"]:
+        for column, cell in zip(document["columns"], row["cells"], strict=True):
+            if cell and not (column["leads"] or column["tested"]):
+                groups.setdefault(tuple(cell["leads"]), []).append(row["title"])
+                break
+    if len(groups) < 2:
+        return ""
+    said = [
+        f"{_listed(names)} {'has' if len(names) == 1 else 'have'} "
+        f"{'all twelve' if set(leads) == set(STANDARD) else spoken(leads)}"
+        for leads, names in sorted(groups.items(), key=lambda group: len(group[0]))
+    ]
+    return f"Where no lead is named, {_listed(said)}."
 
 
 def _fitted(document: dict[str, Any]) -> str:
