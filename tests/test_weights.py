@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nerula
-from nerula import bundle
+from nerula import bundle, sample
 from nerula.brought import WEIGHTS
 from nerula.cli import main
 from tests.wfdb_records import write_record
@@ -47,15 +47,13 @@ def test_results_say_how_they_were_made(name: str) -> None:
 
 
 def test_leads_small_takes_any_set_of_leads() -> None:
-    model = nerula.load("leads-small")
-    x, rate = nerula.ecg(leads=("I", "II", "V2"))
-    some = model.embed(x, rate, leads=("I", "II", "V2"))
-    hidden = np.full((12, x.shape[1]), np.nan, np.float32)
-    hidden[[model.contract.leads.index(lead) for lead in ("I", "II", "V2")]] = x
-    np.testing.assert_allclose(
-        some, model.embed(hidden, rate, leads=model.contract.leads), atol=1e-5
-    )
-    assert np.abs(some - model.embed(x[1], rate, lead="II")).max() > 0.01
+    model, some = nerula.load("leads-small"), ("I", "II", "V2")
+    x = sample.load().x[:3, 0].astype(np.float32)
+    twelve = np.full((12, x.shape[1]), np.nan, np.float32)
+    twelve[[model.contract.leads.index(lead) for lead in some]] = x
+    z = model.embed(x, 100, leads=some)
+    np.testing.assert_allclose(z, model.embed(twelve, 100, leads=model.contract.leads), atol=1e-5)
+    assert np.abs(z - model.embed(x[1], 100, lead="II")).max() > 0.01
 
 
 def test_a_file_is_embedded_right_after_installation(
