@@ -113,7 +113,8 @@ def embed(
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
-        _say(model, source, result, path, write_refused(path, result))
+        refused = write_refused(path, result)
+        _say(_next(model, loaded), source, result, path, refused)
     _say_absent(result, any_leads=loaded.method.any_leads)
     return 0
 
@@ -335,7 +336,8 @@ def _say_absent(result: Result, *, any_leads: bool) -> None:
     console, missed = Console(highlight=False), result.absent
     for leads, count in missed.most_common(3):
         if leads:
-            words = f"{count} recordings without {' '.join(leads)}: hidden from the model."
+            many = "" if count == 1 else "s"
+            words = f"{count} recording{many} without {' '.join(leads)}: hidden from the model."
             console.print(words, markup=False, soft_wrap=True)
     if not any_leads and sum(missed.values()) > missed[()]:
         console.print(
@@ -344,7 +346,14 @@ def _say_absent(result: Result, *, any_leads: bool) -> None:
         )
 
 
-def _say(model: str, source: str | Path, result: Result, out: Path, refused: Path | None) -> None:
+def _next(name: str, model: "Model") -> str:
+    """What else the model can do."""
+    if model.method.rebuilds():
+        return f"nerula impute {name} FILE filled.csv --picture filled.png"
+    return f"nerula probe {name} sex"
+
+
+def _say(then: str, source: str | Path, result: Result, out: Path, refused: Path | None) -> None:
     from rich.console import Console
 
     one = len(result.z) == 1
@@ -358,5 +367,5 @@ def _say(model: str, source: str | Path, result: Result, out: Path, refused: Pat
     if result.doubts:
         codes = ", ".join(f"{code} {count:,}" for code, count in result.doubts.most_common())
         lines.append(f"doubtful: {codes}; nerula check {source} says more")
-    lines.append(f"Next: nerula impute {model} FILE filled.csv --picture filled.png")
+    lines.append(f"Next: {then}")
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -87,6 +87,11 @@ class Method(nn.Module, ABC):
         """Rebuild (B, L, T) from what is valid, throughout, in mV."""
         raise TypeError(f"{type(self).__name__} has no reconstruction path")
 
+    @classmethod
+    def rebuilds(cls) -> bool:
+        """Whether it has a reconstruction path."""
+        return cls.decode is not Method.decode
+
     def reconstruct(self, x: Tensor, valid: Tensor) -> Tensor:
         """Fill (B, L, T) where it is invalid, in mV."""
         return torch.where(valid, x, self.decode(x, valid))

@@ -133,9 +133,8 @@ def of_one_lead(row: Row, leads: Sequence[str]) -> Row:
 def decodes(row: Row) -> bool:
     """Whether its method rebuilds signals."""
     from nerula import methods
-    from nerula.method import Method
 
-    return methods.find(row.method).decode is not Method.decode
+    return methods.find(row.method).rebuilds()
 
 
 def folder_of(name: str) -> str:
