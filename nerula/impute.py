@@ -16,6 +16,7 @@ from nerula.errors import UsageError
 from nerula.files import replacing, write_whole
 
 if TYPE_CHECKING:
+    from nerula.method import Method
     from nerula.model import Model
     from nerula.readers.source import Source
     from nerula.recording import Recording
@@ -138,7 +139,7 @@ def impute(
     else:
         write_whole(out, _table(shown, filled))
     _say(filling, file)
-    _say_lacked(filling, out, any_leads=loaded.method.any_leads)
+    _say_lacked(filling, out, loaded.method)
     written = [out]
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +277,7 @@ def _remark(filling: _Filling, gap: Gap) -> str:
     return ""
 
 
-def _say_lacked(filling: _Filling, out: Path, *, any_leads: bool) -> None:
+def _say_lacked(filling: _Filling, out: Path, method: "Method") -> None:
     """Which leads of the model the file has not, and what became of them."""
     from rich.console import Console
 
@@ -287,10 +288,10 @@ def _say_lacked(filling: _Filling, out: Path, *, any_leads: bool) -> None:
         if out.suffix == ".npy":
             said = f"Rows of {out}: {' '.join(filling.shown.leads)}"
             console.print(said, markup=False, soft_wrap=True)
-        if not any_leads:
+        if not method.any_leads:
             said = "This model was trained with all of its leads, and never to do without."
             console.print(said, style="yellow", soft_wrap=True)
-    elif filling.lacked and filling.shown is filling.seen:
+    elif filling.lacked and filling.shown is filling.seen and method.rebuilds():
         said = f"The file lacks {' '.join(filling.lacked)}: --all-leads would make them up."
         console.print(said, markup=False, soft_wrap=True)
 

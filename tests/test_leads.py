@@ -111,6 +111,7 @@ def test_the_command_takes_leads_and_says_what_was_hidden(
     embed("model", store.path, tmp_path / "some.npy", lead="v2,I")
     out = capsys.readouterr().out
     assert "32 recordings without II V1: hidden from the model" in out
+    assert f"Next: nerula {'impute' if model.method.rebuilds() else 'probe'} model" in out
     assert "never to do without" not in out
     x, valid = store.read(1)
     valid[[1, 2]] = False
