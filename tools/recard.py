@@ -20,6 +20,7 @@ from nerula.batches import chosen_folds
 from nerula.brought import WEIGHTS
 from nerula.census import census
 from nerula.files import write_whole
+from nerula.leads import has_leads
 from nerula.run import digests, read_tensors
 from nerula.schema import TENSORS, Config
 from nerula.store import Store
@@ -80,11 +81,13 @@ def _read_out(folder: Path, config: Config, pooling: str) -> None:
 
 
 def _trained_on(store: Store, config: Config) -> np.ndarray:
-    """The rows of its folds that are long enough, as `nerula.batches` chooses them."""
-    long_enough = store.lengths > config.window / 2
-    return np.flatnonzero(
-        chosen_folds(store.column("fold"), config.training["options"]["folds"]) & long_enough
-    )
+    """The rows of its folds with its leads that are long enough, as `nerula.batches` has them."""
+    options = config.training["options"]
+    wanted = chosen_folds(store.column("fold"), options["folds"])
+    wanted &= store.lengths > config.window / 2
+    if options["leads"] != "any":
+        wanted &= has_leads(store, config.contract.leads)
+    return np.flatnonzero(wanted)
 
 
 if __name__ == "__main__":
