@@ -18,7 +18,7 @@ def card(model: Path, *results: Path) -> int:
     """
     from rich.console import Console
 
-    from nerula import bundle, cards
+    from nerula import brought, bundle, cards
     from nerula.errors import UsageError
     from nerula.schema import CARD, DATA_CARD
 
@@ -29,7 +29,8 @@ def card(model: Path, *results: Path) -> int:
         raise UsageError(
             "There are no results in these folders.", "nerula probe --out makes some."
         )
-    cards.add_results(folder, found)
+    named = folder.name if folder.parent == brought.WEIGHTS else None
+    cards.add_results(folder, found, named)
     lines = [
         f"Results added: {len(found)}. {folder / CARD}, {folder / DATA_CARD}",
         f"Next: nerula push {model} USER/NAME",

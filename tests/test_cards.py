@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nerula import bundle, cards, sample
+from nerula import brought, bundle, cards, sample
 from nerula.cards import figures
 from nerula.census import census
 from nerula.cli import main
@@ -126,6 +126,16 @@ def test_models_of_before_get_a_card_that_says_what_is_not_known(trained: Path) 
 
 
 # --- results ---------------------------------------------------------------------------------
+
+
+def test_a_model_that_came_along_keeps_its_name(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in ((None, Config.read(model).method), (model.parent, model.name)):
+        monkeypatch.setattr(brought, "WEIGHTS", folder)
+        with pytest.raises(SystemExit):
+            main(["card", str(model)])
+        assert f"# {name}: ECG embeddings" in (model / "README.md").read_text()
 
 
 def test_results_go_on_the_card_and_into_what_a_hub_reads(model: Path) -> None:
