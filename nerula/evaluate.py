@@ -79,7 +79,7 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
         for gap, judged in cases.items():
             way = {"probe": probe, "labels": share, "gap": gap.share, "filling": gap.filling}
             found = ground.result(way, judged, chance, fits)
-            yield replace(found, fitted=first if gap is WHOLE and not task.votes else None)
+            yield replace(found, fitted=first if gap is WHOLE and task.votes == 1 else None)
 
 
 def _blind(ground: Ground, split: Split) -> Answers:

@@ -110,21 +110,16 @@ class Ground:
         """What a probe has to know."""
         return Question(self.task.kind, len(self.task.answers), self.task.main)
 
-    @property
-    def votes(self) -> int:
-        """How many examples a recording is."""
-        return 2 if self.task.votes else 1
-
     def examples(self, rows: NDArray[np.int64]) -> Examples:
         """Embeddings and targets of some rows, those that vote one after the other."""
-        z = self.features.of(rows) if len(rows) else np.empty((0, self.votes), np.float32)
-        each = np.repeat(rows, self.votes)
+        z = self.features.of(rows) if len(rows) else np.empty((0, self.task.votes), np.float32)
+        each = np.repeat(rows, self.task.votes)
         return Examples(self._votes(z), self.target[each], self.facts.people[each])
 
     def answered(self, fitted: Fitted, rows: NDArray[np.int64], gap: Gap | None) -> Answers:
         """What a probe says of test recordings, one answer for each."""
         z = self._votes(self.tested.of(rows, gap))
-        return self._counted(fitted.answer(z, self.target[np.repeat(rows, self.votes)]))
+        return self._counted(fitted.answer(z, self.target[np.repeat(rows, self.task.votes)]))
 
     def held(self, fitted: Fitted) -> Answers | None:
         """What it says of the training side's recordings that it was not fitted on."""
@@ -132,14 +127,14 @@ class Ground:
 
     def _votes(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """One row for each example."""
-        return z.reshape(len(z) * self.votes, z.shape[1] // self.votes)
+        return z.reshape(len(z) * self.task.votes, z.shape[1] // self.task.votes)
 
     def _counted(self, answers: Answers) -> Answers:
         """One answer for each recording: the mean of those that vote."""
-        if not self.task.votes:
+        if self.task.votes == 1:
             return answers
-        score = answers.score.reshape(-1, self.votes, answers.score.shape[1]).mean(1)
-        return Answers(answers.truth[:: self.votes], score, score.argmax(1))
+        score = answers.score.reshape(-1, self.task.votes, answers.score.shape[1]).mean(1)
+        return Answers(answers.truth[:: self.task.votes], score, score.argmax(1))
 
     def judged(self, answers: Answers, rows: NDArray[np.int64], held: Answers | None) -> Judged:
         """Answers about rows, with thresholds from the training side."""

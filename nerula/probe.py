@@ -107,7 +107,7 @@ def probe(
         unverified=unverified,
         seed=seed,
     )
-    if save is not None and (asked.votes or not asked.trained):
+    if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(
             f"The task {task} leaves no probe that could be saved.", "Leave out --save."
         )

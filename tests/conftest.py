@@ -98,3 +98,13 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
         yield started
         started.close()
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick probes: what is tested here does not depend on how many there are."""
+    from nerula import probes
+
+    monkeypatch.setattr(probes, "TREES", 30)
+    monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
+    monkeypatch.setattr(probes, "STEPS", 300)

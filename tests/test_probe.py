@@ -1,7 +1,6 @@
 """From a model and data to a result: nothing of the test side gets in, nothing is made up."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from nerula import bundle, gaps, guards, judgement, probes, sample
+from nerula import bundle, gaps, guards, judgement, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
@@ -22,7 +21,7 @@ from nerula.evaluate import evaluate
 from nerula.features import Features, Gap
 from nerula.ground import Ways, prepare_ground
 from nerula.likeness import discriminated, similarity
-from nerula.metrics import METRICS, Answers
+from nerula.metrics import Answers
 from nerula.model import Model
 from nerula.prepare import Options, make_store
 from nerula.pretrain import pretrain
@@ -37,10 +36,12 @@ from nerula.tasks.person import TRAIN
 from nerula.tasks.task import by_folds
 from tests import layouts
 from tests.known_leads import THREE, three_leads
+from tests.test_probes import score
 from tests.tiny import NAME, Tiny
 
 Shared = Callable[[str], Path]
 SEEN = {"data": {"kind": "ptbxl100", "folds": {str(fold): 1 for fold in range(1, 9)}}}
+pytestmark = pytest.mark.usefixtures("few_trees")
 FAST = Ways(probes=("logistic",), resamples=50)
 
 
@@ -76,135 +77,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sex(model: Model, store: Store, cache: Path) -> Result:
     return next(evaluate(model, find("sex"), store, cache, FAST))
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here does not depend on how many there are."""
-    monkeypatch.setattr(probes, "TREES", 30)
-    monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
-    monkeypatch.setattr(probes, "STEPS", 300)
-
-
-# --- probes ----------------------------------------------------------------------------------
-
-
-def examples(n: int = 300, d: int = 8, k: int = 3, seed: int = 0) -> Examples:
-    rng = np.random.default_rng(seed)
-    z = rng.normal(5, 3, (n, d)).astype(np.float32)
-    target = (z[:, :k] + rng.normal(size=(n, k))).argmax(1)
-    return Examples(z, target, np.arange(n) // 2)
-
-
-def question(kind: str = "classes", columns: int = 3, main: str = "macro_f1") -> Question:
-    return Question(kind, columns, main)
-
-
-def score(answers: Answers, name: str) -> float:
-    return float(METRICS[name](answers, np.ones((1, len(answers.truth))))[0])
-
-
-@pytest.mark.parametrize("name", ["svc", "forest", "logistic", "mlp"])
-@pytest.mark.parametrize("carved", [True, False])
-def test_every_probe_learns_classes(name: str, carved: bool) -> None:
-    choose = None if carved else examples(100, seed=1)
-    fitted = fit(name, question(), examples(), choose)
-    new = examples(200, seed=2)
-    answers = fitted.answer(new.z, new.target)
-    assert score(answers, "accuracy") > 0.7
-    assert score(answers, "auroc") > 0.85
-    np.testing.assert_allclose(answers.score.sum(1), 1, atol=1e-6)
-    assert fitted.chosen in probes.GRIDS[name, "classes"]
-    assert fitted.held is not None
-
-
-@pytest.mark.parametrize("name", ["svc", "forest", "ridge", "mlp"])
-def test_every_probe_learns_values(name: str) -> None:
-    def years(seed: int) -> Examples:
-        one = examples(400, seed=seed)
-        return replace(one, target=60 + 5 * one.z[:, 0].astype(np.float64))
-
-    fitted = fit(name, question("values", 1, "mae"), years(0), None)
-    new = years(1)
-    assert score(fitted.answer(new.z, new.target), "r2") > 0.7
-
-
-@pytest.mark.parametrize("name", ["forest", "logistic", "mlp"])
-def test_every_probe_learns_labels(name: str) -> None:
-    def several(seed: int) -> Examples:
-        one = examples(400, seed=seed)
-        target = np.stack([one.z[:, 0] > 5, one.z[:, 1] > 7, np.zeros(400)], axis=1)
-        return replace(one, target=target.astype(np.int64))
-
-    fitted = fit(name, question("labels", 3, "auroc"), several(0), several(2))
-    new = several(1)
-    answers = fitted.answer(new.z, new.target)
-    assert answers.score.shape == (400, 3)
-    assert score(answers, "auroc") > 0.85
-    assert answers.score[:, 2].max() < 0.1
-
-
-@pytest.mark.parametrize("name", ["svc", "logistic", "forest"])
-def test_a_test_row_is_judged_alone(name: str) -> None:
-    """No scaler sees the test side: neighbours there change nothing."""
-    fitted = fit(name, question(), examples(), examples(100, seed=1))
-    new = examples(50, seed=2)
-    together = fitted.answer(new.z, new.target)
-    shifted = np.concatenate([new.z[:5], 1000 + 50 * new.z[5:]])
-    np.testing.assert_allclose(
-        fitted.answer(shifted, new.target).score[:5], together.score[:5], atol=1e-12
-    )
-    np.testing.assert_allclose(fitted.centre, examples().z.mean(0), rtol=1e-5)
-
-
-def test_what_is_held_out_to_choose_shares_no_subject() -> None:
-    train = examples()
-    rest, held = probes._carved(question(), train, 0)
-    assert len(rest) + len(held) == len(train)
-    assert not set(rest.person) & set(held.person)
-    assert 0.15 < len(held) / len(train) < 0.25
-
-
-@pytest.mark.parametrize("kind", ["classes", "values"])
-def test_one_person_is_too_few_to_choose_by(kind: str) -> None:
-    train = examples()
-    alone = replace(train, person=np.zeros(len(train), np.int64))
-    with pytest.raises(UsageError, match="300 recordings of 1 people are too few to choose by"):
-        probes._carved(question(kind), alone, 0)
-
-
-def test_a_class_that_training_lacks_gets_nothing() -> None:
-    train = examples()
-    two = train.rows(train.target < 2)
-    for name in ("svc", "logistic", "forest", "mlp"):
-        answers = fit(name, question(), two, None).answer(train.z, train.target)
-        assert answers.score.shape == (300, 3)
-        assert not answers.score[:, 2].any()
-
-
-def test_the_majority_is_what_stands_beside() -> None:
-    train = np.array([0, 0, 0, 1, 2])
-    blind = probes.constant(question(), train, np.array([0, 1, 1, 2]))
-    assert blind.predicted.tolist() == [0, 0, 0, 0]
-    assert score(blind, "accuracy") == 0.25
-    assert score(blind, "auroc") == 0.5
-
-
-def test_the_page_on_tasks_has_these_grids() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
-    rows = {line.split(" | ")[0][2:]: line for line in page.splitlines() if "| " in line[:2]}
-    for name, kind, row in (
-        ("logistic", "classes", "logistic regression"),
-        ("ridge", "values", "ridge"),
-        ("mlp", "classes", "MLP, 128 hidden"),
-    ):
-        strengths = {one.get("C", one.get("alpha")) for one in probes.GRIDS[name, kind]}
-        written = {
-            float(one) for one in re.findall(r"\b\d[\d.]*", rows[row].replace(",000", "000"))
-        }
-        assert strengths | {128.0} == written | {128.0}
-    assert probes.QUICK == ("logistic", "ridge", "mlp")
-    assert f"all probes of statements on at most {probes.CANDIDATE_ROWS:,}" in page
 
 
 # --- results ---------------------------------------------------------------------------------
@@ -475,7 +347,7 @@ def test_halves_vote(model: Model, store: Store, cache: Path) -> None:
         return Examples(model.embed(halves, 100), target[each], facts.people[each])
 
     train, choose, test = (examples_of(rows) for rows in split.all)
-    fitted = fit("logistic", question(columns=2, main="auroc"), train, choose)
+    fitted = fit("logistic", Question("classes", 2, "auroc"), train, choose)
     votes = fitted.answer(test.z, test.target).score.reshape(-1, 2, 2)
     assert np.abs(votes[:, 0] - votes[:, 1]).max() > 0.1
     np.testing.assert_allclose(result.runs[0].answers.score, votes.mean(1), atol=1e-3)

@@ -145,9 +145,9 @@ class Task:
         return self.view in ("halves", "windows")
 
     @property
-    def votes(self) -> bool:
-        """Whether each half is an example, and a recording's answer the mean of two."""
-        return self.view == "votes"
+    def votes(self) -> int:
+        """How many examples a recording is, whose answers are averaged: two halves, or one."""
+        return 2 if self.view == "votes" else 1
 
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
