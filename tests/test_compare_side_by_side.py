@@ -114,7 +114,7 @@ def test_rows_that_are_given_other_leads_where_none_is_named_are_told_apart(
     assert not given({"nerula": ["II"], "modal": ["II"]})
     said = given({"nerula": ["II"], "modal": list(STANDARD), "byol": ["II"]})
     assert said == (
-        "Where no lead is named, NERULA and BYOL have lead II and Modally reduced has all twelve."
+        "Where no lead is named: lead II for NERULA and BYOL; all twelve for Modally reduced."
     )
 
 

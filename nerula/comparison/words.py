@@ -203,11 +203,10 @@ def _given(document: dict[str, Any]) -> str:
     if len(groups) < 2:
         return ""
     said = [
-        f"{_listed(names)} {'has' if len(names) == 1 else 'have'} "
-        f"{'all twelve' if set(leads) == set(STANDARD) else spoken(leads)}"
+        f"{'all twelve' if set(leads) == set(STANDARD) else spoken(leads)} for {_listed(names)}"
         for leads, names in sorted(groups.items(), key=lambda group: len(group[0]))
     ]
-    return f"Where no lead is named, {_listed(said)}."
+    return f"Where no lead is named: {'; '.join(said)}."
 
 
 def _fitted(document: dict[str, Any]) -> str:
