@@ -29,6 +29,8 @@ JOURNAL, RESULT, PICTURE, TRIALS = "study.journal", "search.json", "surface.png"
 FORMAT = "nerula-search-1"
 SEEDS = 3
 """How often the defaults are tried, so that the noise is known."""
+ENOUGH = 16
+"""Finished trials before it is said how much each argument matters."""
 STOPPED = 143
 """Exit code of a search that was told to stop: 128 + SIGTERM."""
 
@@ -244,7 +246,7 @@ class _Work:
         from nerula.searching.trials import concluded
 
         trials = self.told(study)
-        conclusion = concluded(trials)
+        conclusion = concluded(trials, self.space, _shares(study))
         document = {
             "format": FORMAT,
             "asked": dict(asked),
@@ -295,6 +297,22 @@ def _study(out: Path, asked: Mapping[str, Any]) -> "optuna.Study":
         n_startup_trials=8, multivariate=True, seed=asked["seed"] + len(study.trials)
     )
     return study
+
+
+def _shares(study: "optuna.Study") -> dict[str, float]:
+    """What each argument accounts for of how scores vary; nothing while trials are few."""
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.trial import TrialState
+
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(finished) < ENOUGH:
+        return {}
+    values = {name: {trial.params[name] for trial in finished} for name in finished[0].params}
+    varied = [name for name, tried in values.items() if len(tried) > 1]
+    if len(varied) < 2:
+        return {}
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    return get_param_importances(study, evaluator=evaluator, params=varied)
 
 
 def _described(space: "Space") -> dict[str, str]:

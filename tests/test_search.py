@@ -17,7 +17,7 @@ from nerula.errors import NerulaError, UsageError
 from nerula.methods import find
 from nerula.prepare import Options, make_store
 from nerula.readers import open_source
-from nerula.search import PICTURE, RESULT, search
+from nerula.search import ENOUGH, PICTURE, RESULT, _shares, _study, search
 from nerula.searching import space
 from nerula.searching.space import Between, OneOf
 from nerula.searching.trials import Trial, concluded
@@ -195,7 +195,8 @@ def trial(number: int, score: float, fraction: float, *, default: bool = False) 
 
 def test_the_conclusion_tells_noise_from_gain() -> None:
     own = [trial(n, 0.50 + 0.01 * n, 0.5, default=True) for n in range(3)]
-    found = concluded([*own, trial(3, 0.60, 0.3), trial(4, 0.59, 0.4), trial(5, 0.40, 0.8)])
+    tried = [*own, trial(3, 0.60, 0.3), trial(4, 0.59, 0.4), trial(5, 0.40, 0.8)]
+    found = concluded(tried, {"fraction": Between(0.2, 0.8)}, {"views": 0.25, "fraction": 0.75})
     assert found is not None
     assert found.noise == pytest.approx(0.01)
     assert found.best.number == 3
@@ -203,4 +204,28 @@ def test_the_conclusion_tells_noise_from_gain() -> None:
     words = " ".join(found.sentences())
     assert "0.090 less; that is more than" in words
     assert "as good from 0.3 to 0.4" in words
-    assert concluded([]) is None
+    assert "lies at an end" not in words
+    assert words.endswith("(functional ANOVA): fraction 75 %, views 25 %.")
+    assert concluded([], {}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "at_end"), [(Between(0.29, 0.8), True), (Between(0.01, 100, log=True), False)]
+)
+def test_it_says_where_the_best_lies_at_an_end_of_the_range(values: Between, at_end: bool) -> None:
+    found = concluded([trial(0, 0.6, 0.3), trial(1, 0.4, 0.5)], {"fraction": values}, {})
+    assert found is not None
+    assert ("lies at an end" in " ".join(found.sentences())) == at_end
+
+
+def test_shares_are_those_of_arguments_that_matter(tmp_path: Path) -> None:
+    study = _study(tmp_path, {"seed": 0})
+    for _ in range(ENOUGH):
+        assert not _shares(study)
+        tried = study.ask()
+        score = tried.suggest_float("fraction", 0, 1) + 0.01 * tried.suggest_float("delta", 0, 1)
+        tried.suggest_categorical("views", ["only"])
+        study.tell(tried, score)
+    shares = _shares(study)
+    assert set(shares) == {"fraction", "delta"}
+    assert shares["fraction"] > 0.9

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Between:
     def ends(self) -> tuple[Any, ...]:
         """The least and the greatest."""
         return self.low, self.high
+
+    def at_end(self, value: float) -> bool:
+        """Whether a value lies at one of the ends, so that what is better may lie outside."""
+        low, high, value = (math.log(one) if self.log else one for one in (*self.ends, value))
+        return not 0.05 < (value - low) / (high - low) < 0.95
 
     @property
     def whole(self) -> bool:
@@ -102,7 +108,7 @@ Space = Mapping[str, Range]
 
 SPACES: dict[str, Space] = {
     "nerula": {
-        "fraction": Between(0.15, 0.85),
+        "fraction": Between(0.05, 0.95),
         "patches": OneOf(((2, 8), (4, 30), (15, 30), (30, 60))),
         "recon_weight": Between(0.1, 100.0, log=True),
         "huber_delta": Between(0.1, 3.0, log=True),

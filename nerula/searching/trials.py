@@ -1,12 +1,12 @@
 """Trials: what a search has found so far, as plain values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from nerula.searching.space import said
+from nerula.searching.space import Between, Space, said
 
 NOISE = 2.0
 """Scores this many deviations of the seeds below the best cannot be told from it."""
@@ -56,6 +56,10 @@ class Conclusion:
     as_good: tuple[Trial, ...]
     """Finished trials that the noise cannot tell from the best."""
     finished: int
+    ends: tuple[str, ...] = ()
+    """Arguments of which the best value lies at an end of what was searched."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of how scores vary, what each argument accounts for."""
 
     def sentences(self) -> list[str]:
         """The same in words."""
@@ -73,20 +77,27 @@ class Conclusion:
                 f"what seeds alone may do ({NOISE:g} deviations of {self.noise:.3f})."
             )
         words += [f"{name}: {self._flatness(name)}" for name in self.best.values]
+        if self.shares:
+            ranked = sorted(self.shares.items(), key=lambda one: -one[1])
+            shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked)
+            words.append(f"Of how scores vary (functional ANOVA): {shares}.")
         return words
 
     def _flatness(self, name: str) -> str:
         """Over which values of one argument trials are as good as the best."""
         values = [trial.values[name] for trial in self.as_good]
+        end = " The best lies at an end: what is better may lie outside." * (name in self.ends)
         if len(values) == 1:
-            return f"only {said(values[0])} reached the best score."
+            return f"only {said(values[0])} reached the best score.{end}"
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            return f"as good from {said(min(values))} to {said(max(values))}."
+            return f"as good from {said(min(values))} to {said(max(values))}.{end}"
         distinct = sorted({said(value) for value in values})
         return f"as good with {' or '.join(distinct)}."
 
 
-def concluded(trials: Sequence[Trial]) -> Conclusion | None:
+def concluded(
+    trials: Sequence[Trial], space: Space, shares: Mapping[str, float]
+) -> Conclusion | None:
     """What can be said, once a trial has finished."""
     finished = [trial for trial in trials if trial.state == "complete" and trial.epochs]
     if not finished:
@@ -96,4 +107,9 @@ def concluded(trials: Sequence[Trial]) -> Conclusion | None:
     noise = float(np.std(defaults, ddof=1)) if len(defaults) > 1 else 0.0
     noise = max(noise, LEAST_NOISE)
     near = tuple(trial for trial in finished if trial.score >= best.score - NOISE * noise)
-    return Conclusion(best, defaults, noise, near, len(finished))
+    ends = tuple(
+        name
+        for name, values in space.items()
+        if isinstance(values, Between) and values.at_end(best.values[name])
+    )
+    return Conclusion(best, defaults, noise, near, len(finished), ends, shares)
