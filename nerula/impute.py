@@ -1,10 +1,8 @@
 """The verb `impute`: fill the gaps of a recording."""
 
-import csv
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from cyclopts import Parameter
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from nerula.completion import KindName, ModelName
 from nerula.defects import warned
 from nerula.errors import UsageError
-from nerula.files import replacing, write_whole
+from nerula.filled import Gap, gaps, refuse, write
 
 if TYPE_CHECKING:
     from nerula.method import Method
@@ -29,14 +27,6 @@ the model has seen another."""
 PICTURES = (".png", ".pdf", ".svg")
 SHOWN = 10.0
 """Seconds of a long recording that the picture shows, around its longest gap."""
-
-
-class Gap(NamedTuple):
-    """A stretch of a lead that was not measured: samples from `first` up to `last`."""
-
-    lead: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -93,8 +83,8 @@ def impute(
     file
         The recording, in any supported format.
     out
-        OUT.csv (seconds, each lead in mV, and for each whether it was filled) or OUT.npy
-        (leads, time) in mV.
+        OUT.csv (seconds, each lead in mV, and for each whether it was filled), OUT.npy (leads,
+        time) in mV, or OUT.hea, a WFDB record with annotations OUT.filled around each gap.
     picture
         Draw measured and filled signal on ECG paper, into a .png, .pdf or .svg.
     name
@@ -119,8 +109,7 @@ def impute(
     from nerula.readers.names import split_names
     from nerula.readers.source import Hints
 
-    if out.suffix not in (".csv", ".npy"):
-        raise UsageError(f"{out} could be anything.", "Give it an ending: .csv or .npy.")
+    refuse(out, file)
     if picture is not None and picture.suffix.lower() not in PICTURES:
         raise UsageError(
             f"{picture} is no picture that can be drawn.",
@@ -132,29 +121,14 @@ def impute(
     recording = quality.mark(_the_one(source, file, name))
     filling = _fill(loaded, recording, file, lead, all_leads=all_leads)
     shown, filled = filling.shown, filling.filled
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npy":
-        with replacing(out) as content:
-            np.save(content, filled, allow_pickle=False)
-    else:
-        write_whole(out, _table(shown, filled))
+    written = write(out, shown, filled)
     _say(filling, file)
     _say_lacked(filling, out, loaded.method)
-    written = [out]
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         written.append(_draw(shown, filled, picture))
     _finish(model, file, written, guessed=not shown.valid.all())
     return 0
-
-
-def gaps(recording: "Recording") -> list[Gap]:
-    """Every stretch that was not measured, lead by lead, in order."""
-    found = []
-    for lead, valid in zip(recording.leads, recording.valid, strict=True):
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], valid, [True]]).astype(np.int8)))
-        found += [Gap(lead, int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-    return found
 
 
 def _the_one(source: "Source", file: Path, name: str | None) -> "Recording":
@@ -202,18 +176,6 @@ def _only(recording: "Recording", lead: str, lacked: tuple[str, ...]) -> "Record
         raise UsageError(f"There is no lead {lead}.", remedy)
     row = [recording.leads.index(wanted)]
     return replace(recording, x=recording.x[row], valid=recording.valid[row], leads=(wanted,))
-
-
-def _table(recording: "Recording", filled: NDArray[np.float32]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    leads = recording.leads
-    table.writerow(["seconds", *leads, *(f"{lead} filled" for lead in leads)])
-    for i, (values, measured) in enumerate(zip(filled.T, recording.valid.T, strict=True)):
-        shown = ["" if np.isnan(value) else f"{value:.5g}" for value in values]
-        flags = [int(not one and not np.isnan(v)) for one, v in zip(measured, values, strict=True)]
-        table.writerow([f"{i / recording.rate:.10g}", *shown, *flags])
-    return text.getvalue()
 
 
 def _draw(recording: "Recording", filled: NDArray[np.float32], picture: Path) -> Path:

@@ -21,3 +21,10 @@ def write(path: Path, **record: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wfdb.wrsamp(path.stem, write_dir=str(path.parent), **record)
+
+
+def marks(path: Path, ending: str) -> Any:
+    """Read the annotations beside a header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return wfdb.rdann(str(path.with_suffix("")), ending)

@@ -14,9 +14,12 @@ from nerula import bundle, figures, plot, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.impute import Gap, gaps, impute
+from nerula.filled import Gap, gaps, write
+from nerula.impute import impute
 from nerula.methods import find
+from nerula.readers import open_source
 from nerula.recording import Recording
+from tests import reference
 from tests.test_model import TRAINING, arguments, folder
 
 __all__ = ["folder"]  # the fixture
@@ -65,6 +68,77 @@ def test_npy_holds_leads_by_time(folder: Path, x: NDArray[np.float32], tmp_path:
     measured = np.isfinite(x)
     assert (filled[measured] == x[measured]).all()
     assert np.isfinite(filled).all()
+
+
+def test_a_wfdb_record_holds_the_signal_and_marks_what_was_filled(
+    folder: Path, x: NDArray[np.float32], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made" / "whole.hea"
+    impute(str(folder), tmp_path / "ecg.npy", out, **HINTS)  # type: ignore[arg-type]
+    names = ["whole.dat", "whole.filled", "whole.hea"]
+    assert sorted(path.name for path in out.parent.iterdir()) == names
+    said = capsys.readouterr().out
+    assert all(name in said for name in names)
+    record = reference.read(out)
+    assert (record.fs, record.sig_name, record.units) == (100, ["II"], ["mV"])
+    want = bundle.load(folder).impute(x[0], 100)
+    np.testing.assert_allclose(record.p_signal[:, 0], want, atol=0.00051)
+    marks = reference.marks(out, "filled")
+    assert marks.sample.tolist() == [300, 339, 600, 789]
+    assert [note.rstrip("\0") for note in marks.aux_note] == ["(filled", "filled)"] * 2
+    again = open_source(out)
+    (entry,) = again.entries()
+    np.testing.assert_allclose(again.read(entry).x[0], want, atol=0.00051)
+
+
+def test_a_wfdb_record_of_a_lead_that_is_unknown_keeps_its_gaps(
+    folder: Path, tmp_path: Path
+) -> None:
+    ecg = np.repeat(sample.load().x[11], 2, axis=0)
+    ecg[:, SHORT] = np.nan
+    np.save(tmp_path / "ecg.npy", ecg)
+    out = tmp_path / "whole.hea"
+    impute(str(folder), tmp_path / "ecg.npy", out, **HINTS | {"source_leads": "V5,II"})  # type: ignore[arg-type]
+    record = reference.read(out)
+    assert np.flatnonzero(np.isnan(record.p_signal[:, 0])).tolist() == [*range(300, 340)]
+    assert np.isfinite(record.p_signal[:, 1]).all()
+    marks = reference.marks(out, "filled")
+    assert marks.chan.tolist() == [1, 1]
+
+
+def test_what_is_whole_is_a_wfdb_record_without_marks(folder: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "ecg.npy", sample.load().x[11])
+    out = tmp_path / "whole.hea"
+    impute(str(folder), tmp_path / "ecg.npy", out, **HINTS)  # type: ignore[arg-type]
+    assert not out.with_suffix(".filled").exists()
+    assert "marks" not in out.read_text()
+    with pytest.raises(UsageError, match=r"a\.b cannot be the name of a WFDB record"):
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "a.b.hea", **HINTS)  # type: ignore[arg-type]
+
+
+def test_what_was_measured_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
+    ecg, out = sample.load().x[11].copy(), tmp_path / "a.hea"
+    ecg[0, SHORT] = np.nan
+    np.save(tmp_path / "ecg.npy", ecg)
+    impute(str(folder), tmp_path / "ecg.npy", out, **HINTS)  # type: ignore[arg-type]
+    before = out.with_suffix(".dat").read_bytes()
+    for file in (out, tmp_path / "a", tmp_path / "a.dat"):
+        with pytest.raises(UsageError, match="is what was measured"):
+            impute(str(folder), file, out)
+    assert out.with_suffix(".dat").read_bytes() == before
+    with pytest.raises(UsageError, match="is what was measured"):
+        impute(str(folder), tmp_path / "ecg.npy", tmp_path / "ecg.npy", **HINTS)  # type: ignore[arg-type]
+
+
+def test_large_signals_fit_into_a_record_and_unknown_leads_stay_empty(tmp_path: Path) -> None:
+    x = np.full((2, 50), np.nan, np.float32)
+    x[0] = np.linspace(-60, 90, 50)
+    recording = Recording("a", np.nan_to_num(x), 100.0, ("II", "V1"), np.isfinite(x))
+    out = tmp_path / "a.hea"
+    write(out, recording, x)
+    record = reference.read(out)
+    np.testing.assert_allclose(record.p_signal[:, 0], x[0], atol=0.002)
+    assert np.isnan(record.p_signal[:, 1]).all()
 
 
 def test_flat_stretches_are_gaps_too(folder: Path, tmp_path: Path) -> None:
@@ -119,7 +193,7 @@ def test_one_of_many_is_chosen_by_name(folder: Path, tmp_path: Path) -> None:
         impute(str(folder), Path("sample"), tmp_path / "out.npy")
     impute(str(folder), Path("sample"), tmp_path / "out.npy", name="00006")
     assert (np.load(tmp_path / "out.npy") == sample.load().x[1]).all()
-    with pytest.raises(UsageError, match=r"\.csv or \.npy"):
+    with pytest.raises(UsageError, match=r"\.csv, \.npy, \.hea"):
         impute(str(folder), Path("sample"), tmp_path / "out.mat", name="00006")
 
 
