@@ -1,6 +1,7 @@
 """The verb `compare`: methods x tasks x seeds under one budget, beside the paper's figures."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from nerula.completion import RowNames, TaskNames
 from nerula.errors import UsageError
+from nerula.files import alone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +37,7 @@ def compare(
     paper: Annotated[bool, Parameter(negative="")] = False,
     quick: Annotated[bool, Parameter(negative="")] = False,
     show: Annotated[bool, Parameter(negative="")] = False,
+    gather: Annotated[Sequence[Path], Parameter(consume_multiple=True, negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     on: str = "",
     probes: str = "",
@@ -82,6 +85,9 @@ def compare(
         All methods in miniature on a part of the bundled sample: shows that everything works.
     show
         Compute nothing: print again what is in --out.
+    gather
+        Other folders of the same data and budget, such as rows made on other machines: what is
+        finished there is copied into --out and counts there. Nothing is computed.
     dry_run
         Check the protocol, list what would be computed, and stop.
     on
@@ -120,15 +126,22 @@ def compare(
     """
     from rich.console import Console
 
+    from nerula.comparison import terminal
+    from nerula.comparison.gather import gather as gathered
     from nerula.comparison.plan import FAILED, Budget, Plan, parse_seeds
     from nerula.comparison.publish import publish
-    from nerula.comparison.request import of_sample, of_tables
+    from nerula.comparison.request import listed, named, numbers, of_sample, of_tables
     from nerula.comparison.tables import of_paper, of_tasks
     from nerula.leads import Given, given
     from nerula.options import Options
 
     console = Console(highlight=False)
-    if show:
+    if gather:
+        if paper or quick or methods or tasks:
+            raise UsageError("--gather computes nothing.", "Gather first, then compare.")
+        with _alone(out):
+            terminal.show_gathered(console, gathered(out, gather))
+    if show or gather:
         plan = Plan.read(out)
         publish(plan, console)
         return int(any(cell.status == FAILED for cell in plan.cells.values()))
@@ -146,13 +159,13 @@ def compare(
     if quick:
         request = of_sample()
     else:
-        ways: dict[str, Any] = {"probes": _listed(probes), "finetune": finetune}
-        ways |= {"labels": _numbers(labels), "gaps": _numbers(gaps)}
+        ways: dict[str, Any] = {"probes": listed(probes), "finetune": finetune}
+        ways |= {"labels": numbers(labels), "gaps": numbers(gaps)}
         ways["leads"] = [given(one) for one in leads] or [Given()]
-        asked = of_paper() if paper else of_tasks(_listed(methods), _listed(tasks), **ways)
+        asked = of_paper() if paper else of_tasks(listed(methods), listed(tasks), **ways)
         request = of_tables(asked, budget, label_epochs or epochs)
     request = request.configured(settings, large=_is_large(large, device))
-    work = _Work(request, _named(data), out, on)
+    work = _Work(request, named(data), out, on)
     return work.run(console, parse_seeds(seeds), machine, dry=dry_run)
 
 
@@ -166,15 +179,8 @@ class _Work:
         self, console: "Console", seeds: Sequence[int], machine: Mapping[str, Any], *, dry: bool
     ) -> int:
         """Prepare, check, compute, publish; the exit code."""
-        from filelock import FileLock, Timeout
-
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.out / ".lock", timeout=0)
-        try:
-            with lock:
-                return self._run(console, seeds, machine, dry)
-        except Timeout:
-            raise UsageError(f"Another process is comparing in {self.out} right now.") from None
+        with _alone(self.out):
+            return self._run(console, seeds, machine, dry)
 
     def _run(
         self, console: "Console", seeds: Sequence[int], machine: Mapping[str, Any], dry: bool
@@ -336,6 +342,12 @@ class _Work:
         return max(1, round(budget.epochs * main / own)) if budget.epochs else 0
 
 
+def _alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other comparisons out of a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    return alone(out / ".lock", UsageError(f"Another process is comparing in {out} right now."))
+
+
 def _sample(folder: Path, limit: int | None) -> "Store":
     """The bundled sample, or a part of it."""
     from nerula import sample
@@ -358,30 +370,6 @@ def _described(store: "Store") -> dict[str, Any]:
         "recordings": len(store),
         "parts": source.get("parts"),
     }
-
-
-def _named(data: Sequence[str]) -> dict[str, Path]:
-    """Read "ptbxl=stores/ptbxl"."""
-    found = {}
-    for one in data:
-        name, is_named, folder = one.partition("=")
-        if not (is_named and name and folder):
-            raise UsageError(f"--data {one} is not understood.", "Write --data ptbxl=FOLDER.")
-        if not Path(folder).is_dir():
-            raise UsageError(f"--data {one}: there is no folder {folder}.")
-        found[name] = Path(folder)
-    return found
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text.replace(",", " ").split()))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in _listed(text))
-    except ValueError:
-        raise UsageError(f"{text} are no shares.", 'Write "0.01,0.1,1".') from None
 
 
 def _is_large(asked: bool | None, device: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary file, fsync, rename; and JSON of strangers."""
+"""Files that are whole or absent: temporary file, fsync, rename; JSON of strangers; and locks."""
 
 import json
 import os
@@ -60,3 +60,19 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def alone(lock: Path, busy: Exception) -> Iterator[None]:
+    """Keep other processes out; the lock ends with this one, however it ends."""
+    from filelock import FileLock, Timeout
+
+    claim = FileLock(lock, timeout=0)
+    try:
+        claim.acquire()
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        claim.release()

@@ -12,15 +12,13 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock, Timeout
-
 from nerula.errors import NerulaError, UsageError
-from nerula.files import load_json, replacing, write_whole
+from nerula.files import alone, load_json, replacing, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,20 +128,10 @@ class Run:
             raise trouble(self.folder / name, error) from error
 
 
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes out; the lock ends with this one, however it ends."""
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(
-            f"Another process is training in {folder}.", "Wait for it, or stop it first."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _claimed(folder: Path) -> AbstractContextManager[None]:
+    """Keep other trainings out."""
+    busy = f"Another process is training in {folder}."
+    return alone(folder / LOCK, UsageError(busy, "Wait for it, or stop it first."))
 
 
 def checkpoints(folder: Path) -> list[Path]:

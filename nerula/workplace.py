@@ -16,11 +16,10 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from nerula.contract import Contract
 from nerula.errors import NerulaError, UsageError
-from nerula.files import load_json, replacing, write_whole
+from nerula.files import alone, load_json, replacing, write_whole
 from nerula.store import INDEX, SIGNALS, TABLE, VALIDITY, read_facts
 from nerula.writer import StoreWriter
 
@@ -103,17 +102,13 @@ def claimed(store: Path) -> Iterator[Workplace]:
     _refuse_foreign(store)
     workplace = Workplace(store)
     workplace.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(workplace.folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(f"Another process is preparing {store} right now.") from None
-    try:
-        workplace.sweep()
-        yield workplace
-    finally:
-        workplace.sweep()
-        lock.release()
+    busy = UsageError(f"Another process is preparing {store} right now.")
+    with alone(workplace.folder / "lock", busy):
+        try:
+            workplace.sweep()
+            yield workplace
+        finally:
+            workplace.sweep()
 
 
 def finished(store: Path) -> dict[str, Any] | None:

@@ -50,6 +50,16 @@ def work(plan: Plan, asked: Sequence[str]) -> list[str]:
     return names + again
 
 
+def models(plan: Plan, cells: Sequence[Cell]) -> set[str]:
+    """Digests of the weights that gave these probes' answers, or that lie there for them."""
+    held = [_tensors(plan.run(cell)) for cell in cells]
+    for cell in cells:
+        if cell.status == FINISHED:
+            paths = [plan.folder / name for name in cell.made if name.endswith(".json")]
+            held += [Result.read(path).document["model"].get("tensors") for path in paths]
+    return {one for one in held if one}
+
+
 def replace_others(written: Path) -> None:
     """Delete the answers of other models to the same question: nothing refers to them any more."""
     for path in (written, written.with_suffix(".npz")):

@@ -131,11 +131,7 @@ class Plan:
         ):
             if now is not None and now != before:
                 raise _other(self.folder, what, _changes(before, now))
-        cells = {
-            name: cell
-            for name, cell in earlier.cells.items()
-            if earlier.run(cell).exists() or earlier.place(cell).exists()
-        }
+        cells = earlier.left()
         for name, cell in self.cells.items():
             done = cells.get(name)
             if done is not None and done.digest != cell.digest:
@@ -156,6 +152,14 @@ class Plan:
             [described[name] for name in rows.in_order(list(described))],
             list(tables.values()), cells, list(checks.values()),
         )  # fmt: skip
+
+    def left(self) -> dict[str, Cell]:
+        """The cells of which the training's folder or results have not been deleted."""
+        return {
+            name: cell
+            for name, cell in self.cells.items()
+            if self.run(cell).exists() or self.place(cell).exists()
+        }
 
     def of(self, row: str, column: Column) -> list[Cell]:
         """The cells of a row, one per seed, that a column of a table is made of."""

@@ -9,6 +9,7 @@ from nerula.comparison import rows
 from nerula.comparison.plan import FILE, Budget, Plan
 from nerula.comparison.rows import Row
 from nerula.comparison.tables import Column, Table
+from nerula.errors import UsageError
 from nerula.tasks import Task, find
 
 MINIATURE = 400
@@ -125,3 +126,29 @@ def of_sample() -> Request:
 def _rows(wanted: Sequence[Table]) -> dict[str, Row]:
     names = rows.in_order([name for table in wanted for name in table.rows])
     return {name: rows.find(name) for name in names}
+
+
+def named(data: Sequence[str]) -> dict[str, Path]:
+    """Read "ptbxl=stores/ptbxl"."""
+    found = {}
+    for one in data:
+        name, is_named, folder = one.partition("=")
+        if not (is_named and name and folder):
+            raise UsageError(f"--data {one} is not understood.", "Write --data ptbxl=FOLDER.")
+        if not Path(folder).is_dir():
+            raise UsageError(f"--data {one}: there is no folder {folder}.")
+        found[name] = Path(folder)
+    return found
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Read "sex,age"."""
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read "0.01,0.1,1"."""
+    try:
+        return tuple(float(part) for part in listed(text))
+    except ValueError:
+        raise UsageError(f"{text} are no shares.", 'Write "0.01,0.1,1".') from None

@@ -95,6 +95,16 @@ def show_taken(console: "Console", cells: Sequence[Cell]) -> None:
         console.print(f"[bold red]{escape(said)}[/]", soft_wrap=True)
 
 
+def show_gathered(console: "Console", cells: Sequence[Cell]) -> None:
+    """What was taken from other folders."""
+    from rich.markup import escape
+
+    for cell in cells:
+        console.print(f"gathered   {escape(cell.name)}", soft_wrap=True)
+    if not cells:
+        console.print("Nothing is finished there that is not here already.")
+
+
 def show_plan(console: "Console", plan: Plan, work: Sequence[str]) -> None:
     """What would be computed."""
     from rich.markup import escape
