@@ -87,11 +87,11 @@ class Conclusion:
         """Over which values of one argument trials are as good as the best."""
         values = [trial.values[name] for trial in self.as_good]
         end = " The best lies at an end: what is better may lie outside." * (name in self.ends)
-        if len(values) == 1:
-            return f"only {said(values[0])} reached the best score.{end}"
+        distinct = sorted({said(value) for value in values})
+        if len(distinct) == 1:
+            return f"only {distinct[0]} reached the best score.{end}"
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             return f"as good from {said(min(values))} to {said(max(values))}.{end}"
-        distinct = sorted({said(value) for value in values})
         return f"as good with {' or '.join(distinct)}."
 
 
