@@ -303,6 +303,16 @@ def test_the_paper_beside_a_table_of_ones_own() -> None:
     assert asked == [True, True, False, False]  # one answer, in the first column of each metric
 
 
+def test_the_paper_beside_rows_that_take_nerula_apart() -> None:
+    names = ["byol", "byol-masks", "nerula-masks", "nerula-alignment"]
+    (table,) = tables.of_tasks(names, ["arrhythmia"], probes=["forest"])
+    assert [(c.probe, c.metric) for c in table.columns] == [
+        ("forest", "macro_f1"), ("forest", "accuracy"),
+    ]  # fmt: skip
+    found = [[table.published(name, column) for column in table.columns] for name in names]
+    assert found == [[0.3, 0.56], [0.42, 0.6], [0.48, 0.64], [None, None]]
+
+
 # --- words and files ---------------------------------------------------------------------------
 
 
