@@ -137,7 +137,7 @@ def compare(
 
     console = Console(highlight=False)
     if gather:
-        if paper or quick or methods or tasks:
+        if paper or quick or methods or tasks or dry_run:
             raise UsageError("--gather computes nothing.", "Gather first, then compare.")
         with _alone(out):
             terminal.show_gathered(console, gathered(out, gather))

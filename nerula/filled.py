@@ -47,11 +47,7 @@ def refuse(out: Path, file: Path) -> None:
     """Refuse a name that cannot be written to, before anything is computed."""
     if out.suffix not in ENDINGS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(ENDINGS)}.")
-    record = (
-        out.suffix == ".hea" and out.with_suffix("").resolve() == file.with_suffix("").resolve()
-    )
-    if record or out.resolve() == file.resolve():
-        raise UsageError(f"{out} is what was measured.", "Name another file to write to.")
+    spare(out, file)
     if out.suffix != ".hea":
         return
     if not re.fullmatch(r"[\w-]+", out.stem, re.ASCII):
@@ -59,8 +55,20 @@ def refuse(out: Path, file: Path) -> None:
             f"{out.stem} cannot be the name of a WFDB record.",
             "Use letters, digits, - and _ alone.",
         )
+    if out.with_suffix(".dat").exists() and not out.exists():
+        raise UsageError(
+            f"{out.with_suffix('.dat')} is there and belongs to something else.",
+            "Name another record.",
+        )
     with _wfdb():
         pass
+
+
+def spare(out: Path, measured: Path) -> None:
+    """Refuse to write over the file that holds what was measured."""
+    new, old = out.resolve(), measured.resolve()
+    if new == old or (out.suffix == ".hea" and new.with_suffix("") == old.with_suffix("")):
+        raise UsageError(f"{out} is what was measured.", "Name another file to write to.")
 
 
 @contextmanager
@@ -142,4 +150,6 @@ def _record(out: Path, recording: "Recording", filled: NDArray[np.float32]) -> l
         written = [out.with_suffix(suffix) for suffix in (*suffixes, ".hea")]
         for path in written:
             (Path(folder) / path.name).replace(path)
+    if not marks:  # those of an earlier call say nothing of this signal
+        out.with_suffix(f".{MARKS}").unlink(missing_ok=True)
     return written

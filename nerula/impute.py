@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nerula.completion import KindName, ModelName
 from nerula.defects import warned
 from nerula.errors import UsageError
-from nerula.filled import Gap, gaps, refuse, write
+from nerula.filled import Gap, gaps, refuse, spare, write
 
 if TYPE_CHECKING:
     from nerula.method import Method
@@ -119,6 +119,7 @@ def impute(
     hints = Hints(source_rate, source_unit, split_names(source_leads))
     source = open_source(file, kind, hints)
     recording = quality.mark(_the_one(source, file, name))
+    spare(out, recording.path or file)  # of a folder, one file may be meant
     filling = _fill(loaded, recording, file, lead, all_leads=all_leads)
     shown, filled = filling.shown, filling.filled
     written = write(out, shown, filled)

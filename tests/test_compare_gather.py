@@ -123,6 +123,24 @@ def test_what_is_unfinished_here_gives_way_to_what_is_finished_there(
     assert not (plan.run(plan.cells[TRAINING]) / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("kind", ["answer", "training"])
+def test_a_strangers_plan_writes_nothing_outside(done: Path, tmp_path: Path, kind: str) -> None:
+    stranger, out = tmp_path / "stranger", tmp_path / "inner" / "out"
+    shutil.copytree(done, stranger)
+    (tmp_path / "inner" / "precious").mkdir(parents=True)
+    plan = Plan.read(stranger)
+    if kind == "answer":
+        (tmp_path / "loot").write_text("theirs")
+        plan.cells[SEX].made = ["../loot"]
+    else:
+        plan.cells[TRAINING].seed = "0/../../../../precious"  # type: ignore[assignment]
+    plan.save()
+    with pytest.raises(UsageError, match="is not inside"):
+        gather(out, stranger)
+    assert (tmp_path / "inner" / "precious").is_dir()
+    assert not (tmp_path / "inner" / "loot").exists()
+
+
 def test_gathering_computes_nothing_and_not_from_itself(done: Path, tmp_path: Path) -> None:
     from nerula.compare import compare
 

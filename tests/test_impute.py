@@ -130,6 +130,30 @@ def test_what_was_measured_is_never_overwritten(folder: Path, tmp_path: Path) ->
         impute(str(folder), tmp_path / "ecg.npy", tmp_path / "ecg.npy", **HINTS)  # type: ignore[arg-type]
 
 
+def test_a_record_of_a_folder_is_not_overwritten_either(folder: Path, tmp_path: Path) -> None:
+    ecg, records = sample.load().x[11], tmp_path / "records"
+    records.mkdir()
+    for name in ("a", "b"):
+        write(records / f"{name}.hea", Recording(name, ecg, 100.0, ("II",), ecg == ecg), ecg)
+    before = (records / "a.dat").read_bytes()
+    with pytest.raises(UsageError, match="is what was measured"):
+        impute(str(folder), records, records / "a.hea", name="a")
+    assert (records / "a.dat").read_bytes() == before
+    (records / "a.hea").unlink()
+    with pytest.raises(UsageError, match="belongs to something else"):
+        impute(str(folder), records / "b.hea", records / "a.hea")
+
+
+def test_marks_are_those_of_the_record_that_is_there(tmp_path: Path) -> None:
+    ecg, out = sample.load().x[11], tmp_path / "a.hea"
+    valid = np.ones_like(ecg, bool)
+    valid[0, 500] = False  # the shortest gap
+    write(out, Recording("a", ecg, 100.0, ("II",), valid), ecg)
+    assert reference.marks(out, "filled").sample.tolist() == [500, 500]
+    write(out, Recording("a", ecg, 100.0, ("II",), np.ones_like(ecg, bool)), ecg)
+    assert not out.with_suffix(".filled").exists()
+
+
 def test_large_signals_fit_into_a_record_and_unknown_leads_stay_empty(tmp_path: Path) -> None:
     x = np.full((2, 50), np.nan, np.float32)
     x[0] = np.linspace(-60, 90, 50)

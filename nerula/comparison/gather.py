@@ -72,14 +72,21 @@ def _same_model(plan: Plan, other: Plan, cell: Cell) -> None:
 def _copy(other: Plan, cell: Cell, plan: Plan) -> None:
     """Copy what a cell has made; of a training, its run without what only serves to go on."""
     if cell.kind == PRETRAIN:
-        run, own = other.run(cell), plan.run(cell)
+        run, own = other.run(cell), _inside(plan, plan.run(cell))
         if run.exists():
             _replace(run, own)
         return
     for name in cell.made:
-        path = plan.folder / name
+        path = _inside(plan, plan.folder / name)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(other.folder / name, path)
+
+
+def _inside(plan: Plan, path: Path) -> Path:
+    """A path below the folder; what a stranger's comparison.json names may lead out of it."""
+    if plan.folder.resolve() not in path.resolve().parents:
+        raise UsageError(f"{path} is not inside {plan.folder}.", "Gather what nerula has written.")
+    return path
 
 
 def _replace(run: Path, own: Path) -> None:
