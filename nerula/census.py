@@ -1,4 +1,4 @@
-"""Census: whose recordings a training sees, by sex and age, for the cards."""
+"""Census: which recordings a training sees, and whose, for its provenance and the cards."""
 
 from collections import Counter
 from typing import Any
@@ -12,6 +12,21 @@ from nerula.store import Store
 STATEMENTS = 15
 """How many of the most frequent statements are listed."""
 UNKNOWN = "not known"
+
+
+def seen(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What a training says of its data: which set, how many of each of its folds, and who."""
+    folds = Counter(str(fold or "none") for fold in store.column("fold")[rows])
+    source = store.facts.get("source") or {}
+    parts = {"parts": source["parts"]} if "parts" in source else {}  # data sets that were joined
+    return {
+        "store": store.digest,
+        "recordings": len(rows),
+        "kind": source.get("kind"),
+        "folds": dict(sorted(folds.items())),
+        **parts,
+        **census(store, rows),
+    }
 
 
 def census(store: Store, rows: NDArray[np.int64]) -> dict[str, Any]:

@@ -21,12 +21,11 @@ from nerula.recognise import recognised
 from nerula.results import Result
 from nerula.store import Store
 from nerula.tasks import Split, Task
+from nerula.tuning import tuned_on
 
 if TYPE_CHECKING:
-    from nerula.finetune import Finetuned
     from nerula.model import Model
-
-FINETUNED_KINDS = {"classes": "classes", "labels": "multilabel", "values": "regression"}
+    from nerula.tuned import Finetuned
 
 
 def evaluate(
@@ -127,8 +126,6 @@ def _across(ground: Ground) -> Iterator[Result]:
 
 def _finetuned(ground: Ground) -> Iterator[Result]:
     """Train the whole network on each share of labels."""
-    from nerula.finetune import finetune
-
     task = ground.task
     if task.view != "whole":
         raise UsageError(f"The task {task.name} joins several embeddings: no fine-tuning.")
@@ -136,29 +133,20 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
         judged: list[Judged] = []
         chance: list[Judged] = []
         fits: list[dict[str, Any]] = []
+        first: Finetuned | None = None
         for number, draw, split in _fits(ground, share):
-            began = time.process_time()
-            trained = finetune(
-                ground.model,
-                ground.store,
-                split.train,
-                ground.target[split.train],
-                FINETUNED_KINDS[task.kind],
-                outputs=len(task.answers) if task.kind == "classes" else None,
-                seed=ground.ways.seed + draw,
-                leads=ground.features.plan.names,
-                **ground.ways.tuning,
-            )
+            trained = tuned_on(ground, split, draw)
+            first = first or trained
             # without a choosing side, what chose the epoch: no weight was fitted to it either
             chose = split.choose if len(split.choose) else trained.validated
             held = _predicted(ground, trained, chose) if len(chose) else None
             answers = _predicted(ground, trained, split.test, ground.tested.plan.names)
             judged.append(ground.judged(answers, split.test, held))
             chance.append(ground.judged(_blind(ground, split), split.test, None))
-            seconds = time.process_time() - began
+            seconds = trained.training["seconds"]
             fits.append(ground.fit(number, draw, split, seconds, {"epoch": trained.epoch}))
         way = {"probe": FINETUNED, "labels": share, "gap": 0.0, "filling": "masked"}
-        yield ground.result(way, judged, chance, fits)
+        yield replace(ground.result(way, judged, chance, fits), tuned=first)
 
 
 def _predicted(

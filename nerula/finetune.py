@@ -7,19 +7,21 @@ method that has not been trained.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from nerula.batches import Batches, Labelled
+from nerula.census import seen
 from nerula.contract import Contract
 from nerula.errors import UsageError, nearest
-from nerula.leads import Plan, planned
+from nerula.leads import planned
 from nerula.machine import Machine
 from nerula.method import Method
 from nerula.methods.recogniser import Recogniser
@@ -28,9 +30,9 @@ from nerula.model import Model
 from nerula.options import Options
 from nerula.store import Store
 from nerula.train import train
+from nerula.tuned import Array, Check, Finetuned, Rows, predict_rows
+from nerula.typed import typed
 
-Array = NDArray[np.float32]
-Rows = NDArray[np.int64]
 IDENTITY = "identity"
 """The kind of targets that are people, to be told apart in other recordings and of others."""
 PACE = 0.3
@@ -39,45 +41,10 @@ LEAST_STEPS = 200
 """However few the labels are, so many steps are made: more epochs then."""
 CHECKS = 20
 """How often the validation part is predicted, at most."""
+RECIPE = 1
+"""Raised whenever the same call would come to other weights."""
 LEAST_VALIDATION = 10
 """With fewer recordings to choose an epoch on, the last one is kept."""
-
-
-class Check(NamedTuple):
-    """The validation part, looked at once."""
-
-    epoch: int
-    error: float
-    """Log loss of classes and labels, squared error in standard deviations of values."""
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """What `finetune` returns."""
-
-    model: Model
-    """Its method is a `Predictor`; `model.embed` gives the fine-tuned encoder's embedding."""
-    kind: str
-    leads: tuple[str, ...]
-    """Leads that it was given, and is given when it predicts; all of them where empty."""
-    checks: tuple[Check, ...]
-    """The validation error as it went; empty where there was no validation part."""
-    epoch: int
-    """The epoch whose weights these are."""
-    trained: Rows
-    """Rows that the weights were fitted to."""
-    validated: Rows
-    """Rows that chose the epoch."""
-
-    def predict(self, store: Store, rows: ArrayLike, leads: Sequence[str] = ()) -> Array:
-        """Predict rows of a store: (N, outputs) probabilities, or values in their own units.
-
-        With `leads` it is given these instead of those that it was trained with.
-
-        A recording longer than the window is predicted in windows that overlap by half; each
-        counts as much as it has valid samples.
-        """
-        return _predict(self.model, store, np.asarray(rows, np.int64), tuple(leads) or self.leads)
 
 
 def finetune(
@@ -164,7 +131,7 @@ def finetune(
     trained = isinstance(model, Model) and _was_trained(model)
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
-    only = tuple(leads)
+    only, began = tuple(leads), time.monotonic()
     chooses = chosen[held], labels[held]
     best = _Best(learner, result, store, chooses, options.epochs, leads=only)
     batches = Batches(
@@ -179,8 +146,28 @@ def finetune(
     if done < batches.steps:
         raise KeyboardInterrupt
     learner.eval()
-    epoch = best.restore()
-    return Finetuned(result, kind, only, tuple(best.checks), epoch, chosen[fitted], chosen[held])
+    epoch, start = best.restore(), model if isinstance(model, Model) else None
+    training = {
+        "data": seen(store, np.concatenate([chosen[fitted], chosen[held]])),
+        "command": typed(),
+        "options": asdict(options),
+        "machine": machine.facts(),
+        "seconds": round(time.monotonic() - began, 1),
+        "steps": done,
+        "labels": {"kind": kind, "epoch": epoch, "leads": list(only)},
+        **_before(start),
+    }
+    return Finetuned(
+        result,
+        kind,
+        only,
+        tuple(best.checks),
+        epoch,
+        chosen[fitted],
+        chosen[held],
+        start,
+        training,
+    )
 
 
 class _Best:
@@ -207,7 +194,7 @@ class _Best:
         if not len(self._rows) or (epoch % self._every and epoch < self._epochs):
             return
         self._learner.eval()
-        predicted = _predict(self._model, self._store, self._rows, self._leads)
+        predicted = predict_rows(self._model, self._store, self._rows, self._leads)
         self._learner.train()
         error = _error(self._learner, predicted, self._labels)
         if all(error < check.error for check in self.checks):
@@ -258,6 +245,13 @@ def _body(model: Model | Method, store: Store, window: float) -> tuple[Method, C
     if body.needs.leads != len(held.leads):
         raise UsageError(f"The method has {body.needs.leads} leads, the store {len(held.leads)}.")
     return body, held, round(window * held.rate)
+
+
+def _before(start: Model | None) -> Mapping[str, Any]:
+    """What the provenance says of the model that the training began with."""
+    if start is None or start.config is None:
+        return {}
+    return {"start": {"tensors": start.config.tensors, "training": start.config.training}}
 
 
 def _was_trained(model: Model) -> bool:
@@ -324,27 +318,6 @@ def _width(body: Method, length: int) -> int:
     device = next((one.device for one in body.parameters()), torch.device("cpu"))
     nothing = torch.zeros(1, body.needs.leads, length, device=device)
     return body.eval().embed(nothing, torch.ones_like(nothing, dtype=torch.bool)).shape[1]
-
-
-def _signals(store: Store, rows: Rows, plan: Plan) -> Iterator[tuple[Array, NDArray[Any]]]:
-    for row in rows:
-        x, valid = store.read(int(row))
-        yield plan.of(x), plan.of(valid)
-
-
-def _predict(model: Model, store: Store, rows: Rows, leads: tuple[str, ...]) -> Array:
-    """Predict every window, and average them by how much of each is valid."""
-    learner = model.method
-    if not isinstance(learner, Predictor):
-        raise UsageError("This model predicts nothing: it was not fine-tuned.")
-    plan = planned(store, model.contract.leads, leads, any_leads=learner.any_leads)
-    signals = _signals(store, rows, plan)
-    windows = model.per_window(learner.predict, signals, overlap=0.5)
-    means = [
-        np.average(one.z, axis=0, weights=one.weight if one.weight.any() else None)
-        for one in windows
-    ]
-    return np.array(means, np.float32).reshape(len(rows), -1)
 
 
 def _error(learner: Predictor, predicted: Array, labels: NDArray[Any]) -> float:

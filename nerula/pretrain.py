@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from nerula import __version__
 from nerula.batches import Batches
 from nerula.beginning import Beginning, begin
 from nerula.bundle import save
-from nerula.census import census
+from nerula.census import seen
 from nerula.display import Display
 from nerula.errors import NerulaError, UsageError
 from nerula.machine import Machine
@@ -125,7 +124,7 @@ def pretrain(
                 arguments=arguments,
                 contract=replace(data.contract, leads=batches.leads),
                 window=batches.window,
-                training=_provenance(record, config, _seen(data, batches), begun),
+                training=_provenance(record, config, _data(data, batches), begun),
             )
             record.note(status="finished", problem=None)
             if farewell:
@@ -214,29 +213,21 @@ def _out_of_memory(error: Exception) -> NerulaError | None:
     )
 
 
-def _seen(store: Store, batches: Batches) -> dict[str, Any]:
-    """Which data set was trained on, and how many recordings of each of its folds."""
-    folds = Counter(str(fold or "none") for fold in store.column("fold")[batches.index])
-    source = store.facts.get("source") or {}
-    parts = {"parts": source["parts"]} if "parts" in source else {}  # data sets that were joined
-    kind = {"kind": source.get("kind"), "folds": dict(sorted(folds.items()))}
+def _data(store: Store, batches: Batches) -> dict[str, Any]:
+    """What was trained on; of a method that saw any of several leads, also which."""
     leads = {"leads": list(store.contract.leads)} if batches.any_lead else {}
-    return {**kind, **parts, **leads, **census(store, batches.index)}
+    return seen(store, batches.index) | leads
 
 
 def _provenance(
-    record: Run, config: Mapping[str, Any], seen: Mapping[str, Any], begun: Beginning
+    record: Run, config: Mapping[str, Any], data: Mapping[str, Any], begun: Beginning
 ) -> dict[str, Any]:
     """Where a model comes from, for its config and its card."""
     ended = [row for row in record.rows() if "embedding_rank" in row]
     last = ended[-1] if ended else {}
     measured = {name: last[name] for name in last if name not in ("epoch", "lr", "step")}
     return {
-        "data": {
-            "store": config["store"]["digest"],
-            "recordings": config["store"]["recordings"],
-            **seen,
-        },
+        "data": dict(data),
         "command": record.state["command"],
         "options": config["options"],
         "machine": record.state["machine"],

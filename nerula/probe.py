@@ -66,7 +66,7 @@ def probe(
     draws
         How often a share of labels below 1 is drawn.
     finetune
-        Train the whole network too.
+        Train the whole network too; with --out it is trained once for all that is asked of it.
     leads
         Which leads the model is given, such as "I,II,V2", in training and in the test: one model
         can be judged with 12, 6, 3, 2 and 1. Others are hidden from it. A model of one lead takes
@@ -75,8 +75,9 @@ def probe(
         Folder for results (JSON with predictions beside), stores and embeddings; what is there
         is not computed again. Without it everything but the table is forgotten.
     save
-        Folder for the probes themselves, one safetensors file each: arrays and JSON, no code. Of
-        a task with several splits, the probe of the first.
+        Folder for the probes themselves, one safetensors file each: arrays and JSON, no code; of
+        --finetune the folder of a model with its head beside it. Of a task with several splits,
+        that of the first.
     seed
         Of the probes, and of the draws of labels.
     device
@@ -92,7 +93,6 @@ def probe(
     from nerula.evaluate import evaluate
     from nerula.ground import Ways
     from nerula.leads import given
-    from nerula.portable import SUFFIX
     from nerula.tasks import find
 
     asked, chosen = find(task), given(leads)
@@ -127,12 +127,13 @@ def probe(
                 path = result.write(out / RESULTS)
                 if asked.kind == "leads":
                     _draw(result.document["shown"], path.with_suffix(".png"))
-            if save is not None and (fitted := result.portable()):
-                saved.append(fitted.save(save / f"{file_name(result.document)}{SUFFIX}"))
-            results[-1] = replace(result, fitted=None)  # a forest is large
+            if save is not None:
+                saved += _saved(result, save)
+            results[-1] = replace(result, fitted=None, tuned=None)  # a forest is large
         _show(console, results)
         for path in saved:
-            console.print(f"Probe saved: {path}", markup=False, soft_wrap=True)
+            what = "Network saved" if path.is_dir() else "Probe saved"
+            console.print(f"{what}: {path}", markup=False, soft_wrap=True)
         _say_next(console, model, asked, data, out)
     return results
 
@@ -142,6 +143,17 @@ def _needed(ways: "Ways", contract: "Contract") -> tuple[str, ...]:
     if not ways.tested:
         return ways.leads
     return tuple(dict.fromkeys((*(ways.leads or contract.leads), *ways.tested)))
+
+
+def _saved(result: "Result", folder: Path) -> list[Path]:
+    """Save a probe as a file, a network that was trained as a folder; return where."""
+    from nerula.portable import SUFFIX
+
+    name = file_name(result.document)
+    if result.tuned is not None:
+        return [result.tuned.save(folder / name, result.answers, result.about)]
+    fitted = result.portable()
+    return [fitted.save(folder / f"{name}{SUFFIX}")] if fitted else []
 
 
 def _draw(shown: dict[str, Any], path: Path) -> None:

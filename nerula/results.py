@@ -24,6 +24,7 @@ from nerula.metrics import Answers
 if TYPE_CHECKING:
     from nerula.portable import Probe
     from nerula.probes import Fitted
+    from nerula.tuned import Finetuned
 
 FORMAT = "nerula-result-1"
 _LIMIT = 1 << 28
@@ -43,6 +44,8 @@ class Result:
     """Names of the recordings that `Judged.row` numbers."""
     fitted: "Fitted | None" = field(default=None, repr=False)
     """The probe itself, of several splits or draws the first; `write` leaves it out."""
+    tuned: "Finetuned | None" = field(default=None, repr=False)
+    """The network, where a whole one was trained; otherwise like `fitted`."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -86,13 +89,25 @@ class Result:
         """The probe as arrays and JSON, with what is known of it; None where there is none."""
         if self.fitted is None:
             return None
+        model = self.document["model"]
+        embedding = {name: one for name, one in model.items() if name != "fingerprint"}
+        return self.fitted.portable(self.answers, embedding, self.about)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of the classes or labels, or the one unit of values."""
+        return tuple(self.document["task"]["answers"])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What goes with a probe or a network that is saved: question, data, figures, limits."""
         held = self.document
-        embedding = {name: one for name, one in held["model"].items() if name != "fingerprint"}
         said = ("task", "way", "windows", "data", "provenance", "metrics", "command")
         limits = [None if np.isnan(one) else float(one) for one in self.runs[0].thresholds]
-        about = {name: held[name] for name in said} | {"fit": held["fits"][0]}
-        answers = tuple(held["task"]["answers"])
-        return self.fitted.portable(answers, embedding, about | {"thresholds": limits})
+        return {name: held[name] for name in said} | {
+            "fit": held["fits"][0],
+            "thresholds": limits,
+        }
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -97,8 +97,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     }
     | {"schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
-    "finetune": {"batches", "contract", "errors", "leads", "machine", "method", "methods", "model"}
-    | {"options", "store", "train"},
+    "tuned": {"bundle", "errors", "leads", "method", "methods", "model", "portable", "store"}
+    | {"together"},
+    "finetune": {
+        "batches",
+        "census",
+        "contract",
+        "errors",
+        "leads",
+        "machine",
+        "method",
+        "methods",
+    }
+    | {"model", "options", "store", "train", "tuned", "typed"},
+    "tuning": {"features", "finetune", "ground", "tasks", "tuned"},
     "challenge_score": set(),
     "tasks": GROUND | {"store", "challenge_score"},
     "metrics": {"challenge_score"},
@@ -140,9 +152,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"metrics", "model", "probes", "results", "store", "tasks"},
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
     | {"metrics", "results", "tasks"},
-    "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "finetune", "gaps"}
+    "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "gaps"}
     | {"ground", "judgement", "metrics", "model", "probes", "recognise", "results", "store"}
-    | {"tasks"},
+    | {"tasks", "tuning"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
     | {
         "ground",
@@ -207,6 +219,7 @@ TORCH_FREE |= {
     "ground",
     "recognise",
     "evaluate",
+    "tuning",
     "probe",
     "comparison",
     "compare",

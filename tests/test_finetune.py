@@ -9,7 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from nerula import sample
+import nerula
+from nerula import bundle, probes, sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.finetune import Finetuned, _shares, finetune, split_by_subject
@@ -21,8 +22,9 @@ from nerula.prepare import Options as Preparation
 from nerula.prepare import make_store
 from nerula.recording import Recording
 from nerula.store import Store
+from nerula.tuned import HEAD, load
 from nerula.writer import StoreWriter
-from tests.tiny import Tiny
+from tests.tiny import NAME, Tiny
 
 QUICK: dict[str, Any] = {"epochs": 4, "batch": 16, "lr": 0.02, "device": "cpu"} | {
     "precision": "fp32"
@@ -182,6 +184,63 @@ def test_a_finetuned_model_can_be_tuned_again(beats: Store, classes: Finetuned) 
     assert isinstance(again.model.method, Predictor)
     assert isinstance(again.model.method.body, Tiny)
     assert again.predict(beats, TEST).shape == (24, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "answers"),
+    [
+        ("classes", FAST[TRAIN], ("slow", "fast")),
+        ("multilabel", np.stack([FAST, 1 - FAST, np.arange(96) % 3 == 0], 1)[TRAIN], tuple("abc")),
+        ("regression", 40.0 + 30 * FAST[TRAIN], ("years",)),
+    ],
+)
+def test_a_finetuned_network_is_kept_as_a_model_and_a_probe_of_it(
+    beats: Store, tmp_path: Path, kind: str, targets: Any, answers: tuple[str, ...]
+) -> None:
+    made = tuned(beats, targets, kind, model=_on_disk(tmp_path / "start", beats))
+    folder = made.save(tmp_path / "made", answers, {"said": "here"})
+    back = load(folder, method=Tiny)
+    assert np.allclose(back.predict(beats, TEST), made.predict(beats, TEST), atol=1e-5)
+    assert (back.kind, back.epoch, back.checks) == (kind, made.epoch, made.checks)
+    assert back.about["said"] == "here"
+
+    model, head = nerula.load(folder, method=Tiny), probes.load(folder / HEAD)
+    head.require(model)
+    assert head.answers == answers
+    x = beats.read(75)[0][0][:256]  # one window: a longer one is averaged before the head
+    ask = head.values if kind == "regression" else head.probabilities
+    found = back.model.per_window(back.learner.predict, [(x[None], np.ones((1, 256), bool))])
+    assert np.allclose(ask(model.embed(x, 100)), next(found).mean(), atol=1e-4)
+
+    assert model.config is not None
+    training = model.config.training
+    assert training["data"]["recordings"] == len(TRAIN)
+    assert training["start"]["training"] == {"steps": 0}
+    assert training["labels"] == {"kind": kind, "epoch": made.epoch, "leads": []}
+
+
+def test_what_cannot_be_saved_is_refused_in_words(
+    beats: Store, classes: Finetuned, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="did not begin as a model"):
+        classes.save(tmp_path / "made")
+    start = _on_disk(tmp_path / "start", beats)
+    several = tuned(
+        beats, np.ones((72, 2)) * FAST[TRAIN, None], "regression", model=start, epochs=1
+    )
+    with pytest.raises(UsageError, match="no head that a probe could be"):
+        several.save(tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def _on_disk(folder: Path, store: Store) -> Model:
+    """An untrained model with a configuration, as `nerula.load` gives it."""
+    training, window = {"steps": 0}, 256
+    bundle.save(
+        folder, untrained(), name=NAME, arguments={"width": 16}, contract=store.contract,
+        window=window, training=training,
+    )  # fmt: skip
+    return nerula.load(folder, method=Tiny)
 
 
 def test_hand_made_features_get_a_linear_model(beats: Store) -> None:

@@ -185,6 +185,7 @@ def test_without_a_choosing_side_what_chose_the_epoch_sets_thresholds(
 ) -> None:
     class Stub:
         epoch = 3
+        training: dict[str, Any] = {"seconds": 0.0}  # noqa: RUF012
         validated = np.arange(0, 900, 7)
         asked: list[NDArray[np.int64]] = []  # noqa: RUF012
 
@@ -194,6 +195,9 @@ def test_without_a_choosing_side_what_chose_the_epoch_sets_thresholds(
             self.asked.append(rows)
             second = np.random.default_rng(0).random(len(store))[rows].astype(np.float32)
             return np.stack([1 - second, second], axis=1)
+
+        def save(self, *_: Any) -> None:
+            """Nothing that could be loaded."""
 
     monkeypatch.setattr("nerula.finetune.finetune", lambda *_, **__: Stub())
     task = replace(find("sex"), splits=by_folds(TRAIN, set(), {"10"}))
@@ -416,11 +420,21 @@ def test_a_training_writes_down_what_the_guard_needs(
 
 
 @pytest.mark.slow
-def test_the_whole_network_is_trained_on_demand(store: Store, cache: Path, tmp_path: Path) -> None:
+def test_the_whole_network_is_trained_on_demand_and_once(
+    store: Store, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = tiny(tmp_path / "m")
     assert Ways(finetune=True).asked(find("age")) == (*find("age").probes, "finetuned")
     ways = replace(FAST, probes=("finetuned",), labels=(0.1,), draws=1)
     (result,) = evaluate(mine, find("infarction-norm"), store, cache, ways)
+    with monkeypatch.context() as patch:
+        patch.setattr("nerula.finetune.finetune", None)  # what is kept is not trained again
+        (again,) = evaluate(mine, find("infarction-norm"), store, cache, ways)
+    assert again.document["fits"] == result.document["fits"]
+    assert np.allclose(again.runs[0].answers.score, result.runs[0].answers.score, atol=1e-5)
+    assert np.allclose(
+        again.runs[0].thresholds, result.runs[0].thresholds, atol=1e-5, equal_nan=True
+    )
     assert result.document["way"]["probe"] == "finetuned"
     assert "finetuned" in result.key
     assert result.metrics["auroc"]["n"] == len(result.runs[0].row)
