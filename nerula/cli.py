@@ -24,6 +24,7 @@ _VERBS = {
     "export": ("nerula.export:export", "One ONNX file for devices, verified before it is there."),
     "stream": ("nerula.stream:stream", "Live samples in, a line of JSON for every window out."),
     "probe": ("nerula.probe:probe", "One task on a model's embeddings, with intervals."),
+    "predict": ("nerula.predict:predict", "What a saved probe says of recordings, in a table."),
     "compare": ("nerula.compare:compare", "Methods x tasks x seeds on one budget, with tables."),
     "search": ("nerula.search:search", "Which arguments of a method are best, on fold 9 alone."),
     "card": ("nerula.card:card", "A model's cards, with results of probe and compare on them."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nerula.contract import Contract
     from nerula.engines import Engine
     from nerula.model import Model
-    from nerula.readers.source import Entry, Source
+    from nerula.readers.source import Entry, Hints, Source
     from nerula.recording import Recording
     from nerula.store import Store
     from nerula.windowed import Prepared
@@ -84,11 +84,9 @@ def embed(
         Names of the signals, in their order, of files that do not say.
     """
     from nerula import bundle, engines
-    from nerula.readers import open_source
     from nerula.readers.names import split_names
     from nerula.readers.source import Hints
-    from nerula.store import Store
-    from nerula.transfer import file_to, local_store
+    from nerula.transfer import file_to
 
     chosen = engines.choose(engine, None if engine == "ray" else 1, ray_address)
     if chosen.remote and device != "cpu":
@@ -98,25 +96,43 @@ def embed(
     if ending not in WRITERS:
         raise UsageError(f"{out} could be anything.", f"Give it an ending: {', '.join(WRITERS)}.")
     loaded = bundle.load(model, device=device, precision=precision)
-    contract = loaded.contract
-    if folder := local_store(source):
-        store = Store.open(folder)
-        opened: Source = _Stored(source, store)
-        contract = _remaining(store, contract)
-    else:
-        hints = Hints(source_rate, source_unit, split_names(source_leads))
-        opened = open_source(source, kind, hints)
-    suited = _Suited(opened, loaded, _asked(loaded, lead))
-    result = embed_source(Embedding(loaded, suited, contract), chosen)
-    if not result.z:
-        raise _nothing(source, result, several=len(contract.leads) > 1)
+    hints = Hints(source_rate, source_unit, split_names(source_leads))
+    result = embedded(loaded, source, lead=lead, kind=kind, hints=hints, engine=chosen)
     with file_to(out) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[ending](path, result)
         refused = write_refused(path, result)
         _say(_next(model, loaded), source, result, path, refused)
-    _say_absent(result, any_leads=loaded.method.any_leads)
+    say_absent(result, any_leads=loaded.method.any_leads)
     return 0
+
+
+def embedded(
+    model: "Model",
+    source: str | Path,
+    *,
+    lead: str | None,
+    kind: str | None,
+    hints: "Hints",
+    engine: "Engine",
+) -> Result:
+    """Embed all of a store, or of what else there is; nothing at all is an error."""
+    from nerula.readers import open_source
+    from nerula.store import Store
+    from nerula.transfer import local_store
+
+    contract = model.contract
+    if folder := local_store(source):
+        store = Store.open(folder)
+        opened: Source = _Stored(source, store)
+        contract = _remaining(store, contract)
+    else:
+        opened = open_source(source, kind, hints)
+    suited = _Suited(opened, model, _asked(model, lead))
+    result = embed_source(Embedding(model, suited, contract), engine)
+    if not result.z:
+        raise _nothing(source, result, several=len(contract.leads) > 1)
+    return result
 
 
 def _nothing(source: str | Path, result: Result, *, several: bool) -> NerulaError:
@@ -329,7 +345,7 @@ def _remaining(store: "Store", wanted: "Contract") -> "Contract":
     return wanted if held.band is None else replace(wanted, band=None)
 
 
-def _say_absent(result: Result, *, any_leads: bool) -> None:
+def say_absent(result: Result, *, any_leads: bool) -> None:
     """Which leads were not there, where any were not."""
     from rich.console import Console
 

@@ -20,7 +20,6 @@ from nerula.probes import Examples, Fitted, Question
 from nerula.results import FORMAT, Result
 from nerula.store import Store
 from nerula.tasks import Facts, Split, Task
-from nerula.tasks.task import FAMILIES
 from nerula.typed import typed
 
 if TYPE_CHECKING:
@@ -229,7 +228,7 @@ class Ground:
 def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways: Ways) -> Ground:
     """Read the facts, draw the splits, and refuse what would break the protocol."""
     kind = _kind(store)
-    if FAMILIES.get(kind, kind) != task.family or (kind == "sample" and not task.on_sample):
+    if not task.suits(kind):
         raise UsageError(
             f"The task {task.name} is asked on {task.family}; {store.path} was made from {kind}.",
             f"Get it with: nerula fetch {task.fetch} FOLDER",

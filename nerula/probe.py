@@ -46,14 +46,16 @@ def probe(
     A split with a subject on two sides, or a model that was pretrained on what it would be judged
     by, is refused. TASK is one of: arrhythmia, arrhythmia-4, arrhythmia-paper, sex, age,
     infarction, infarction-norm, infarction-windows, statements, diagnoses, activity, identity,
-    identity-ptbxl, identity-halves, identity-windows, lead-alignment, leads.
+    identity-ptbxl, identity-halves, identity-windows, lead-alignment, leads; or a table of your
+    own, labels.csv, with the name of each recording and what is known of it.
 
     Parameters
     ----------
     model
         Folder of a model or of a finished run, or the name of a model that Nerula brings along.
     task
-        What to ask; docs/tasks.md has each protocol.
+        What to ask; docs/tasks.md has each protocol. Of a table, labels.csv:afib asks about one
+        column alone.
     data
         A store, or a data set's folder, which is prepared first; or the address of one. Without
         it the bundled sample, where that will do for a first look.
@@ -90,6 +92,7 @@ def probe(
     from rich.console import Console
 
     from nerula import bundle
+    from nerula.addresses import shown
     from nerula.evaluate import evaluate
     from nerula.ground import Ways
     from nerula.leads import given
@@ -134,7 +137,8 @@ def probe(
         for path in saved:
             what = "Network saved" if path.is_dir() else "Probe saved"
             console.print(f"{what}: {path}", markup=False, soft_wrap=True)
-        _say_next(console, model, asked, data, out)
+        words = ["nerula", "probe", model, task, *([shown(data)] if data else [])]
+        _say_next(console, " ".join(words), asked, out, saved)
     return results
 
 
@@ -189,7 +193,6 @@ def opened(
     from nerula.prepare import Options, make_store
     from nerula.readers import open_source
     from nerula.store import INDEX, Store
-    from nerula.tasks.task import FAMILIES
     from nerula.transfer import local_store
 
     if data is None and not task.on_sample:
@@ -200,7 +203,7 @@ def opened(
     if data is not None and (held := local_store(data)):
         return Store.open(held)
     source = open_source(data or Path("sample"))
-    if FAMILIES.get(source.kind, source.kind) != task.family:
+    if not task.suits(source.kind):
         raise UsageError(
             f"The task {task.name} is asked on {task.family}; {source.root} is {source.kind}.",
             f"Get its data with: nerula fetch {task.fetch} FOLDER",
@@ -369,18 +372,15 @@ def _show_checks(console: "Console", document: dict[str, Any]) -> None:
 
 
 def _say_next(
-    console: "Console", model: str, task: "Task", data: str | Path | None, out: Path | None
+    console: "Console", command: str, task: "Task", out: Path | None, saved: "Sequence[Path]"
 ) -> None:
-    from nerula.addresses import shown
-
-    words = ["nerula", "probe", model, task.name, *([shown(data)] if data else [])]
-    if out is None:
-        say = f"To keep this: {' '.join(words)} --out probed"
+    say = [f"Written to {out / RESULTS / task.name}"] if out else []
+    if saved:
+        say.append(f"Next: nerula predict {saved[0]} SOURCE answers.csv")
+    elif out is None:
+        say.append(f"To keep this: {command} --out probed")
+    elif task.trained:
+        say.append(f"Next: {command} --labels 0.01,0.1,1 --gaps 0.1,0.3,0.6 --out {out}")
     else:
-        written = f"Written to {out / RESULTS / task.name}"
-        console.print(written, markup=False, soft_wrap=True)
-        more = "--labels 0.01,0.1,1 --gaps 0.1,0.3,0.6"
-        say = f"Next: {' '.join(words)} {more} --out {out}"
-        if not task.trained:
-            say = f"Next: nerula report {out}"
-    console.print(say, markup=False, soft_wrap=True)
+        say.append(f"Next: nerula report {out}")
+    console.print("\n".join(say), markup=False, soft_wrap=True)

@@ -14,6 +14,8 @@ from nerula.files import load_json, write_whole
 FORMAT = "nerula-model-1"
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 DATA_CARD, RESULTS = "DATA.md", "results.json"
+HEAD = "head.safetensors"
+"""Beside a model that was fine-tuned: what it says, as a probe of its embeddings."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,12 @@ from nerula.method import Method
 from nerula.methods.supervised import Predictor
 from nerula.model import Model
 from nerula.portable import Probe
+from nerula.schema import HEAD
 from nerula.store import Store
 from nerula.together import BatchNorm
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
-HEAD = "head.safetensors"
 PROBES = {"classes": "classes", "multilabel": "labels", "regression": "values"}
 """What a probe calls the kinds of labels."""
 EPS = BatchNorm(1).eps

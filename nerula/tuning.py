@@ -12,6 +12,7 @@ import numpy as np
 
 from nerula.features import fingerprint
 from nerula.ground import Ground
+from nerula.schema import HEAD
 from nerula.tasks import Split
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
     }
     key = _digest(json.dumps(asked, sort_keys=True, default=str).encode())
     place = ground.features.folder / f"tuned-{task.name}-{key}"
-    if (place / tuned.HEAD).exists():
+    if (place / HEAD).exists():
         held = tuned.load(place, method=type(ground.model.method))
         return replace(held, validated=np.array(held.about["validated"], np.int64))
     trained = finetune.finetune(ground.model, ground.store, rows, target, KINDS[task.kind], **how)

@@ -91,6 +91,18 @@ def _write_csv(out: Path, result: Result) -> None:
     _write_csv_rows(out, result.columns | {f"z{i}": z[:, i].tolist() for i in range(z.shape[1])})
 
 
+def write_table(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns as what the ending says: .parquet or .csv."""
+    if out.suffix != ".parquet":
+        _write_csv_rows(out, columns)
+        return
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with replacing(out) as file:
+        parquet.write_table(pa.table(dict(columns)), file, compression="zstd")
+
+
 WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".parquet": _write_parquet, ".csv": _write_csv}
 """What the ending of OUT chooses."""
 

@@ -97,8 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     }
     | {"schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
-    "tuned": {"bundle", "errors", "leads", "method", "methods", "model", "portable", "store"}
-    | {"together"},
+    "tuned": {"bundle", "errors", "leads", "method", "methods", "model", "portable", "schema"}
+    | {"store", "together"},
     "finetune": {
         "batches",
         "census",
@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "methods",
     }
     | {"model", "options", "store", "train", "tuned", "typed"},
-    "tuning": {"features", "finetune", "ground", "tasks", "tuned"},
+    "tuning": {"features", "finetune", "ground", "schema", "tasks", "tuned"},
     "challenge_score": set(),
     "tasks": GROUND | {"store", "challenge_score"},
     "metrics": {"challenge_score"},
@@ -205,12 +205,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 VERBS = {"check", "prepare", "merge", "demo", "pretrain", "embed", "impute", "probe", "compare"}
-VERBS |= {"report", "export", "search", "view", "stream", "copy"}
+VERBS |= {"predict", "report", "export", "search", "view", "stream", "copy"}
 
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"copy", "transfer", "vectors", "fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey", "verdict"}
-TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute"}
+TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute", "predict"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"across"}
 TORCH_FREE |= {

@@ -21,8 +21,9 @@ from nerula.model import Model
 from nerula.prepare import Options as Preparation
 from nerula.prepare import make_store
 from nerula.recording import Recording
+from nerula.schema import HEAD
 from nerula.store import Store
-from nerula.tuned import HEAD, load
+from nerula.tuned import load
 from nerula.writer import StoreWriter
 from tests.tiny import NAME, Tiny
 

@@ -12,6 +12,7 @@ from nerula.tasks import (
     infarction,
     lead_alignment,
     leads,
+    own,
     person,
     statements,
 )
@@ -31,7 +32,9 @@ TASKS: dict[str, Task] = {
 
 
 def find(name: str) -> Task:
-    """The task of a name."""
+    """The task of a name, or of a table of labels."""
+    if own.is_table(name):
+        return own.asked(name)
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]

@@ -103,7 +103,7 @@ class Task:
     name: str
     title: str
     family: str
-    """The data set, as `FAMILIES` calls it."""
+    """The data set, as `FAMILIES` calls it; any, where empty."""
     kind: Kind
     answers: tuple[str, ...]
     """Classes, statements, or the one unit of values."""
@@ -148,6 +148,12 @@ class Task:
     def votes(self) -> int:
         """How many examples a recording is, whose answers are averaged: two halves, or one."""
         return 2 if self.view == "votes" else 1
+
+    def suits(self, kind: str) -> bool:
+        """Whether it can be asked of what was recognised as this."""
+        if kind == "sample" and not self.on_sample:
+            return False
+        return self.family in ("", FAMILIES.get(kind, kind))
 
     def counts(self, facts: Facts, target: NDArray[Any]) -> NDArray[np.bool_]:
         """Which recordings have an answer and hold any signal."""
