@@ -37,6 +37,8 @@ IDENTITY = "identity"
 """The kind of targets that are people, to be told apart in other recordings and of others."""
 PACE = 0.3
 """Learning rate of a trained encoder, as a share of the head's."""
+LEAD_CHANCE = 0.5
+"""With which each lead is hidden, in training, from a model that takes any set of them."""
 LEAST_STEPS = 200
 """However few the labels are, so many steps are made: more epochs then."""
 CHECKS = 20
@@ -58,6 +60,7 @@ def finetune(
     frozen: bool = False,
     balanced: bool = False,
     pace: float | None = None,
+    lead_chance: float | None = None,
     validation: float = 0.15,
     window: float = 10.24,
     epochs: int = 20,
@@ -88,6 +91,9 @@ def finetune(
         Weigh classes by the inverse of their frequency.
     pace
         The encoder's learning rate as a share of `lr`; 0.3 for a trained model, else 1.
+    lead_chance
+        With which each of several leads is hidden in a step, never the last one; 0.5 for a model
+        that takes any set of leads, else 0.
     validation
         Share of the subjects in `rows` that chooses the epoch; 0 keeps the last, as does
         "identity", whose subjects are what is learned.
@@ -121,10 +127,22 @@ def finetune(
     torch.manual_seed(seed)
     facts = _facts(labels[fitted], kind, outputs, balanced=balanced)
     width = _width(body, length)
+    if lead_chance is None:
+        lead_chance = LEAD_CHANCE if body.any_leads else 0.0
+    if not 0 <= lead_chance <= 1:
+        raise UsageError(f"A lead is hidden with a chance from 0 to 1, not {lead_chance}.")
     learner: Predictor = (
         Recogniser(body, width, outputs=facts["outputs"], frozen=frozen)
         if kind == IDENTITY
-        else Predictor(body, width, kind=kind, frozen=frozen, standardised=True, **facts)
+        else Predictor(
+            body,
+            width,
+            kind=kind,
+            frozen=frozen,
+            standardised=True,
+            lead_chance=lead_chance,
+            **facts,
+        )
     ).to(on)
     if kind in ("classes", "multilabel") and not balanced:
         learner.start_from(_shares(labels[fitted], kind, facts["outputs"]).to(on))
@@ -154,7 +172,12 @@ def finetune(
         "machine": machine.facts(),
         "seconds": round(time.monotonic() - began, 1),
         "steps": done,
-        "labels": {"kind": kind, "epoch": epoch, "leads": list(only)},
+        "labels": {
+            "kind": kind,
+            "epoch": epoch,
+            "leads": list(only),
+            "lead_chance": learner.lead_chance,
+        },
         **_before(start),
     }
     return Finetuned(

@@ -217,7 +217,10 @@ def test_a_finetuned_network_is_kept_as_a_model_and_a_probe_of_it(
     training = model.config.training
     assert training["data"]["recordings"] == len(TRAIN)
     assert training["start"]["training"] == {"steps": 0}
-    assert training["labels"] == {"kind": kind, "epoch": made.epoch, "leads": []}
+    assert training["labels"] == {"kind": kind, "epoch": made.epoch} | {
+        "leads": [],
+        "lead_chance": 0.0,
+    }
 
 
 def test_what_cannot_be_saved_is_refused_in_words(
@@ -277,6 +280,7 @@ def test_a_recording_without_a_valid_sample_is_predicted(tmp_path: Path, beats: 
         ({"kind": "multilabel"}, "zeros and ones"),
         ({"kind": "regression", "targets": np.full(72, np.nan)}, "must be numbers"),
         ({"validation": 1.5}, "validation share"),
+        ({"lead_chance": 1.5}, "chance from 0 to 1"),
         ({"model": build("majority", leads=2)}, "2 leads"),
         ({"model": Model(build("majority"), Contract(leads=("II",), rate=250.0), 256)}, "250 Hz"),
     ],

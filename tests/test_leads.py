@@ -21,11 +21,12 @@ from nerula.evaluate import evaluate
 from nerula.features import Features, Whole
 from nerula.finetune import finetune
 from nerula.ground import Ways
-from nerula.leads import named, planned
+from nerula.leads import has_leads, named, planned
 from nerula.likeness import similarity
 from nerula.method import Batch, Needs
 from nerula.methods import build
 from nerula.methods.recogniser import Recogniser
+from nerula.methods.w2v_cmsc_rlm import W2vCmscRlm
 from nerula.model import Model
 from nerula.options import Options
 from nerula.recording import Recording
@@ -296,6 +297,37 @@ def test_one_pretrained_model_is_tuned_with_any_leads(store: Store) -> None:
         x = np.where(valid, x, np.float32(7))
         windows = tuned.model.per_window(tuned.model.method.predict, [(x, valid)], overlap=0.5)  # type: ignore[attr-defined]
         assert np.allclose(next(windows).mean(), probability, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chance", "seen"), [(None, (4 * 0.5 + 0.5**4) / 4), (0.0, 1.0), (1.0, 1 / 4)]
+)
+def test_leads_are_hidden_while_a_model_of_any_leads_is_tuned(
+    store: Store, monkeypatch: pytest.MonkeyPatch, chance: float | None, seen: float
+) -> None:
+    """Of four leads each stays by a half, one of them always; or one alone; or all of them."""
+    shares: list[float] = []
+    embed = W2vCmscRlm.embed
+
+    def spied(self: W2vCmscRlm, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            shares.append(float(valid.any(-1).float().mean()))
+        return embed(self, x, valid)
+
+    monkeypatch.setattr(W2vCmscRlm, "embed", spied)
+    monkeypatch.setattr("nerula.finetune.LEAST_STEPS", 30)
+    rows = np.flatnonzero(has_leads(store, LEADS))
+    tuned = finetune(
+        made("w2v_cmsc_rlm"), store, rows, np.arange(len(rows)) % 2, "classes", epochs=1, batch=16,
+        threads=1, precision="fp32", lead_chance=chance,
+    )  # fmt: skip
+    assert tuned.learner.lead_chance == (0.5 if chance is None else chance)
+    assert np.mean(shares) == pytest.approx(seen, abs=0.05)
+    plain = finetune(
+        made("w2v_cmsc_rlm", rlm=False), store, rows, np.arange(len(rows)) % 2, "classes",
+        epochs=1, batch=16, threads=1, precision="fp32",
+    )  # fmt: skip
+    assert plain.learner.lead_chance == 0
 
 
 def test_identity_is_tuned_on_other_people_only(

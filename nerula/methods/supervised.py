@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nerula.bounds import Count, Positive, Widths, any_of, one_of, within
+from nerula.augment import fewer_leads
+from nerula.bounds import Count, Positive, Share, Widths, any_of, one_of, within
 from nerula.encoders.backbone import ENCODERS
 from nerula.encoders.pool import POOLINGS
 from nerula.encoders.resnet import NORMS
@@ -33,7 +34,8 @@ class Predictor(Method):
         multilabel   L = mean over labels of the binary cross-entropy of sigmoid(o)
         regression   L = mean of (o - (y - mean) / size)^2
 
-    A `frozen` body stays as it is: only the linear layer learns.
+    A `frozen` body stays as it is: only the linear layer learns. With a `lead_chance` each lead
+    that there is is hidden by it, in training, but for the last one.
     """
 
     weights: Tensor
@@ -52,13 +54,14 @@ class Predictor(Method):
         size: Annotated[Sequence[float], any_of(within(0, above=True))] = (),
         frozen: bool = False,
         standardised: bool = False,
+        lead_chance: Share = 0.0,
     ) -> None:
         super().__init__()
         for name, given in (("weights", weights), ("mean", mean), ("size", size)):
             if given and len(given) != outputs:
                 raise UsageError(f"{len(given)} numbers as {name} of {outputs} outputs.")
         self.needs, self.any_leads = Needs(leads=body.needs.leads, labels=True), body.any_leads
-        self.kind, self.frozen = kind, frozen
+        self.kind, self.frozen, self.lead_chance = kind, frozen, lead_chance
         self.body = body.requires_grad_(False) if frozen else body
         self.standardise: nn.Module = nn.Identity()
         if standardised:
@@ -81,7 +84,10 @@ class Predictor(Method):
         """Compute the loss of the labels."""
         if batch.labels is None:
             raise TypeError("a supervised method needs labels")
-        outputs = self._outputs(batch.x[:, 0], batch.valid[:, 0])
+        valid = batch.valid[:, 0]
+        if self.lead_chance:
+            valid = fewer_leads(valid, batch.generator, self.lead_chance)
+        outputs = self._outputs(batch.x[:, 0], valid)
         if self.kind == "classes":
             return {"loss": cross_entropy(outputs, batch.labels, self.weights)}
         labels = batch.labels.to(outputs.dtype).view_as(outputs)
