@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from nerula import bundle, probes, sample
 from nerula.cli import main
+from nerula.compare import compare
 from nerula.contract import Contract
 from nerula.errors import UsageError
 from nerula.methods import build
@@ -158,6 +159,11 @@ def test_a_table_of_other_recordings_is_refused_by_name(tmp_path: Path, store: S
         task.target(Facts.of(store))
     with pytest.raises(UsageError, match="There is no file"):
         find(str(tmp_path / "none.csv"))
+
+
+def test_a_comparison_asks_known_tasks_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"readable without .*speeds\.csv"):
+        compare("heart_rate", str(speeds(tmp_path / "speeds.csv")), out=tmp_path / "out")
 
 
 def test_what_was_taught_is_said_of_new_recordings(

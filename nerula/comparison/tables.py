@@ -12,6 +12,7 @@ from nerula.metrics import LOWER
 from nerula.probes import GRIDS
 from nerula.readers.names import STANDARD
 from nerula.tasks import Task, find
+from nerula.tasks.own import is_table
 
 FINETUNED = "finetuned"
 PROBES = {
@@ -193,6 +194,11 @@ def of_tasks(
     """One table for each task: the main metric of each probe, and whatever the paper has."""
     if not compared or not tasks:
         raise UsageError("Say METHODS and TASKS.", "Such as: nerula compare nerula,byol sex,age")
+    for table in filter(is_table, tasks):
+        raise UsageError(
+            f"A comparison has to be readable without {table}, so it asks tasks that have a name.",
+            f"Ask each model by itself: nerula probe MODEL {table} STORE",
+        )
     known = {probe for probe, _ in GRIDS} | {one for name in tasks for one in find(name).probes}
     for probe in probes:
         if probe not in known:
