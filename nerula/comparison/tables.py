@@ -194,10 +194,10 @@ def of_tasks(
     """One table for each task: the main metric of each probe, and whatever the paper has."""
     if not compared or not tasks:
         raise UsageError("Say METHODS and TASKS.", "Such as: nerula compare nerula,byol sex,age")
-    for table in filter(is_table, tasks):
+    for own in filter(is_table, tasks):
         raise UsageError(
-            f"A comparison has to be readable without {table}, so it asks tasks that have a name.",
-            f"Ask each model by itself: nerula probe MODEL {table} STORE",
+            f"A comparison has to be readable without {own}, so it asks tasks that have a name.",
+            f"Ask each model by itself: nerula probe MODEL {own} STORE",
         )
     known = {probe for probe, _ in GRIDS} | {one for name in tasks for one in find(name).probes}
     for probe in probes:
