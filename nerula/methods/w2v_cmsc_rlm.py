@@ -104,6 +104,7 @@ class W2vCmscRlm(Method):
             "kernel": 128,
             "post": True,
             "dropout": 0.1,
+            "pooling": "mean",
             "normalise": "none",
         },
     }
@@ -140,7 +141,7 @@ class W2vCmscRlm(Method):
         kernel_groups: Annotated[int, COUNT, divides("width")] = 16,
         post: bool = False,
         dropout: BelowOne = 0.0,
-        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        pooling: Annotated[str, one_of(POOLINGS)] = "moments",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 12,
