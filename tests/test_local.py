@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nerula.augment import patch_masks
-from nerula.encoders import Encoder
+from nerula.encoders import Encoder, Tokens
 from nerula.encoders.attention import (
     block_length,
     full_attention,
@@ -277,6 +277,18 @@ def test_parameters_as_published() -> None:
 
 
 # --- pooling and decoding ----------------------------------------------------------------------
+
+
+def test_what_was_pooled_in_use_can_be_pooled_in_training() -> None:
+    """Directions are kept; those that were made without gradients must not stop any later."""
+    directions.cache_clear()
+    values, valid = torch.randn(2, 9, 40), torch.ones(2, 9, dtype=torch.bool)
+    with torch.inference_mode():
+        pool([Tokens(values, valid)], "moments")
+    learnt = values.clone().requires_grad_()
+    pool([Tokens(learnt, valid)], "moments").sum().backward()
+    assert learnt.grad is not None
+    assert torch.isfinite(learnt.grad).all()
 
 
 def test_pooling_is_over_what_is_valid() -> None:

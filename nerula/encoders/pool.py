@@ -77,10 +77,12 @@ def directions(width: int, device: torch.device) -> Tensor:
     As good as random ones (on PTB-XL's fold 9), and without a seed.
     """
     count = min(DIRECTIONS, width)
-    wave = torch.arange(count) * width // count
-    angle = math.pi / width * (torch.arange(width, dtype=torch.float64) + 0.5).unsqueeze(1) * wave
-    across = torch.cos(angle) * torch.where(wave == 0, 1.0, math.sqrt(2)) / math.sqrt(width)
-    return across.to(device, torch.float32)
+    with torch.inference_mode(mode=False):  # kept, and a later call may be one of training
+        wave = torch.arange(count) * width // count
+        place = torch.arange(width, dtype=torch.float64) + 0.5
+        angle = math.pi / width * place.unsqueeze(1) * wave
+        across = torch.cos(angle) * torch.where(wave == 0, 1.0, math.sqrt(2)) / math.sqrt(width)
+        return across.to(device, torch.float32)
 
 
 def _joined(counts: Tensor, means: Tensor) -> Tensor:
