@@ -33,6 +33,7 @@ def probe(
     gaps: str | None = None,
     draws: int = 5,
     finetune: bool = False,
+    label_epochs: int = 20,
     leads: str | None = None,
     out: Path | None = None,
     save: Path | None = None,
@@ -69,6 +70,8 @@ def probe(
         How often a share of labels below 1 is drawn.
     finetune
         Train the whole network too; with --out it is trained once for all that is asked of it.
+    label_epochs
+        Passes over the labels of a network that is trained on them.
     leads
         Which leads the model is given, such as "I,II,V2", in training and in the test: one model
         can be judged with 12, 6, 3, 2 and 1. Others are hidden from it. A model of one lead takes
@@ -109,6 +112,7 @@ def probe(
         tested=chosen.tested,
         unverified=unverified,
         seed=seed,
+        tuning={"epochs": label_epochs},
     )
     if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(
