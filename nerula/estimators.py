@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula.forms import Floats, shares, sigmoid
+from nerula.forms import FORMS, Floats, arrays_of, shares, sigmoid
+
+ROWS = 1024
+"""Rows that are compared with all support vectors at once."""
 
 
 class Softmax:
@@ -36,6 +39,55 @@ class EachLabel:
     def predict_proba(self, x: Floats) -> Floats:
         """(N, labels)."""
         return sigmoid(x @ self.coef_.T + self.intercept_)
+
+
+class Radial:
+    """scikit-learn's SVC or SVR with a radial kernel, whose matrix is one product.
+
+    The machine would compute it value by value, which is most of its time: here it gets the whole
+    matrix. The answers are the same.
+    """
+
+    def __init__(self, machine: Any, *, gamma: float) -> None:
+        self._machine, self.gamma = machine, gamma
+
+    def fit(self, x: Floats, target: NDArray[Any]) -> "Radial":
+        """Fit with the matrix of all rows, which has to fit into memory."""
+        fitted = self._machine.set_params(kernel="precomputed").fit(self._near(x), target)
+        self.support_vectors_, self.dual_coef_ = x[fitted.support_], fitted.dual_coef_
+        self.intercept_, self.n_support_ = fitted.intercept_, fitted.n_support_
+        if hasattr(fitted, "classes_"):
+            self.classes_ = fitted.classes_
+        del self._machine
+        return self
+
+    def decision_function(self, x: Floats) -> Floats:
+        """Margins: (N,) of two classes, else (N, classes)."""
+        raw = self._raw(x)
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def predict(self, x: Floats) -> NDArray[Any]:
+        """Classes, or values."""
+        raw = self._raw(x)
+        if not hasattr(self, "classes_"):
+            return raw[:, 0]
+        place = (raw[:, 0] > 0) * 1 if raw.shape[1] == 1 else np.round(raw).argmax(1)
+        return np.asarray(self.classes_[place])
+
+    def _raw(self, x: Floats) -> Floats:
+        form, arrays = arrays_of(self, "")
+        parts = [x[start : start + ROWS] for start in range(0, len(x), ROWS)]
+        return np.concatenate([FORMS[form].apply(arrays, part) for part in parts])
+
+    def _near(self, x: Floats) -> Floats:
+        """exp(-gamma |x_i - x_j|^2) of all rows, in place: there is room for one such matrix."""
+        squares = (x**2).sum(1)
+        near = x @ x.T
+        near *= 2 * self.gamma
+        near -= self.gamma * squares
+        near -= self.gamma * squares[:, None]
+        np.minimum(near, 0, out=near)
+        return np.exp(near, out=near)
 
 
 def label_scores(estimator: Any, x: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import UsageError, nearest
-from nerula.estimators import EachLabel, Softmax, label_scores
+from nerula.estimators import EachLabel, Radial, Softmax, label_scores
 from nerula.forms import arrays_of, linear_of
 from nerula.metrics import LOWER, METRICS, Answers, Floats
 from nerula.portable import Probe
@@ -23,6 +23,8 @@ from nerula.portable import Probe
 CANDIDATE_ROWS = 4000
 """Rows at most on which the hyper-parameters of slow probes are compared; the last fit takes all.
 Quick ones are compared on all: fewer rows ask for more shrinking than the last fit wants."""
+MATRIX_ROWS = 20_000
+"""Rows at most whose kernel matrix is computed at once, 3.2 GB; the SVC of more takes longer."""
 QUICK = ("logistic", "ridge", "mlp")
 TREES, CANDIDATE_TREES = 200, 100
 STEPS, LEAST_EPOCHS, MOST_EPOCHS, _BATCH = 1500, 20, 300, 200
@@ -280,8 +282,10 @@ class Size(NamedTuple):
 def _svc(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001
     from sklearn.svm import SVC, SVR
 
-    gamma = chosen.pop("gamma") / size.values
-    return (SVR if kind == "values" else SVC)(gamma=gamma, cache_size=1000, **chosen)
+    gamma, kind_of = chosen.pop("gamma") / size.values, SVR if kind == "values" else SVC
+    if size.rows > MATRIX_ROWS:
+        return kind_of(gamma=gamma, cache_size=1000, **chosen)
+    return Radial(kind_of(cache_size=1000, **chosen), gamma=gamma)
 
 
 def _forest(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
