@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification, make_regression
+from sklearn.svm import SVC, SVR
 
 from nerula import probes
 from nerula.errors import UsageError
+from nerula.estimators import Radial
 from nerula.metrics import METRICS, Answers
-from nerula.probes import Examples, Question, fit
+from nerula.probes import MAKERS, Examples, Question, Size, fit
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 
@@ -131,3 +134,35 @@ def test_the_page_on_tasks_has_these_grids() -> None:
         assert strengths | {128.0} == written | {128.0}
     assert probes.QUICK == ("logistic", "ridge", "mlp")
     assert f"all probes of statements on at most {probes.CANDIDATE_ROWS:,}" in page
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("balanced", [None, "balanced"])
+def test_the_kernel_of_one_product_is_scikit_learns_svc(
+    classes: int, balanced: str | None
+) -> None:
+    x, target = make_classification(
+        260, 30, n_informative=8, n_classes=classes, flip_y=0.2, random_state=0
+    )
+    how = {"C": 10.0, "class_weight": balanced}
+    theirs = SVC(gamma=0.03, **how).fit(x[:200], target[:200])
+    ours = Radial(SVC(**how), gamma=0.03).fit(x[:200], target[:200])
+    assert np.allclose(ours.decision_function(x), theirs.decision_function(x), atol=1e-9)
+    assert (ours.predict(x) == theirs.predict(x)).all()
+    assert (ours.classes_ == theirs.classes_).all()
+
+
+def test_the_kernel_of_one_product_is_scikit_learns_svr() -> None:
+    x, target = make_regression(260, 30, n_informative=8, random_state=0)
+    theirs = SVR(gamma=0.03, C=10.0).fit(x[:200], target[:200])
+    ours = Radial(SVR(C=10.0), gamma=0.03).fit(x[:200], target[:200])
+    assert np.allclose(ours.predict(x), theirs.predict(x), atol=1e-9)
+
+
+def test_of_too_many_rows_the_kernel_is_computed_value_by_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = Size(rows=200, values=30, candidate=False)
+    assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), Radial)
+    monkeypatch.setattr("nerula.probes.MATRIX_ROWS", 100)
+    assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), SVC)
