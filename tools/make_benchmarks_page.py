@@ -27,6 +27,7 @@ of recordings, in [scale](scale.md).
 | an embedding instead of hand-made features | `features` | NeuroKit's pipeline |
 | a model on a device | `devices` | PyTorch; bare matrix products |
 | filled gaps | `python -m benchmarks.imputing` | lines, splines, autoregression, beats |
+| an SVC on embeddings | `probing` | scikit-learn's own kernel |
 | a day of signal as a stream | `streaming` | real time |
 | stores larger than memory | `scaling` | the same steps with all pages in memory |
 | many at once | `viewing`, `crowd` | |
