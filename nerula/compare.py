@@ -50,6 +50,7 @@ def compare(
     ] = (),
     large: bool | None = None,
     label_epochs: int = 0,
+    label_pace: float | None = None,
     batch: int = 128,
     folds: str = "1-8",
     window: float = 10.24,
@@ -110,6 +111,8 @@ def compare(
         ResNet-50 for every ResNet, as in the paper; by default on an accelerator only.
     label_epochs
         Passes over the labels of what is trained on them; 0 takes --epochs.
+    label_pace
+        Learning rate of an encoder under --finetune, as a share of the head's; 0.3 if trained.
     batch
         Recordings per step.
     folds
@@ -163,7 +166,7 @@ def compare(
         ways |= {"labels": numbers(labels), "gaps": numbers(gaps)}
         ways["leads"] = [given(one) for one in leads] or [Given()]
         asked = of_paper() if paper else of_tasks(listed(methods), listed(tasks), **ways)
-        request = of_tables(asked, budget, label_epochs or epochs)
+        request = of_tables(asked, budget, label_epochs or epochs, label_pace)
     request = request.configured(settings, large=_is_large(large, device))
     work = _Work(request, named(data), out, on)
     return work.run(console, parse_seeds(seeds), machine, dry=dry_run)

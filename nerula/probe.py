@@ -34,6 +34,7 @@ def probe(
     draws: int = 5,
     finetune: bool = False,
     label_epochs: int = 20,
+    label_pace: float | None = None,
     leads: str | None = None,
     out: Path | None = None,
     save: Path | None = None,
@@ -72,6 +73,8 @@ def probe(
         Train the whole network too; with --out it is trained once for all that is asked of it.
     label_epochs
         Passes over the labels of a network that is trained on them.
+    label_pace
+        Learning rate of an encoder under --finetune, as a share of the head's; 0.3 if trained.
     leads
         Which leads the model is given, such as "I,II,V2", in training and in the test: one model
         can be judged with 12, 6, 3, 2 and 1. Others are hidden from it. A model of one lead takes
@@ -112,7 +115,7 @@ def probe(
         tested=chosen.tested,
         unverified=unverified,
         seed=seed,
-        tuning={"epochs": label_epochs},
+        tuning={"epochs": label_epochs, "pace": label_pace},
     )
     if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(

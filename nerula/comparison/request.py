@@ -89,9 +89,13 @@ class Request:
         return replace(self, rows=made)
 
 
-def of_tables(wanted: Sequence[Table], budget: Budget, label_epochs: int) -> Request:
+def of_tables(
+    wanted: Sequence[Table], budget: Budget, label_epochs: int, label_pace: float | None = None
+) -> Request:
     """What these tables need."""
-    tuning = {"epochs": label_epochs}
+    tuning: dict[str, Any] = {"epochs": label_epochs}
+    if label_pace is not None:
+        tuning["pace"] = label_pace
     return Request(tables=wanted, rows=_rows(wanted), budget=budget, tuning=tuning)
 
 
