@@ -8,7 +8,7 @@ method that has not been trained.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
@@ -61,6 +61,7 @@ def finetune(
     balanced: bool = False,
     pace: float | None = None,
     lead_chance: float | None = None,
+    people: ArrayLike | None = None,
     validation: float = 0.15,
     window: float = 10.24,
     epochs: int = 20,
@@ -94,6 +95,8 @@ def finetune(
     lead_chance
         With which each of several leads is hidden in a step, never the last one; 0.5 for a model
         that takes any set of leads, else 0.
+    people
+        Whose each of the rows is; what the store says, where nothing is said here.
     validation
         Share of the subjects in `rows` that chooses the epoch; 0 keeps the last, as does
         "identity", whose subjects are what is learned.
@@ -106,7 +109,10 @@ def finetune(
     body, contract, length = _body(model, store, window)
     chosen, labels = _checked(store, rows, targets, kind, outputs)
     share = 0.0 if kind == IDENTITY else validation
-    fitted, held = split_by_subject(store, chosen, share, seed)
+    whose = subjects_of(store, chosen) if people is None else np.asarray(people).tolist()
+    if len(whose) != len(chosen):
+        raise UsageError(f"{len(whose)} people for {len(chosen)} rows.")
+    fitted, held = split_by_subject(whose, share, seed)
     options = Options(
         epochs=epochs,
         batch=min(batch, len(fitted)),
@@ -233,25 +239,27 @@ class _Best:
 
 
 def split_by_subject(
-    store: Store, rows: Rows, share: float, seed: int
+    whose: Sequence[Hashable], share: float, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Part positions in `rows`: those to fit, and those of a share of the subjects.
+    """Part positions in `whose`: those to fit, and those of a share of the subjects.
 
-    A recording of nobody known is a subject of its own. The second part is empty where it would
-    be too small to choose anything.
+    The second part is empty where it would be too small to choose anything.
     """
     if not 0 <= share < 1:
         raise UsageError(f"A validation share of {share} cannot be meant.", "Give 0.15, or 0.")
-    subject = store.column("subject")
-    known: dict[str, int] = {}
-    whose = np.array(
-        [known.setdefault(subject[row] or f"row {row}", len(known)) for row in rows], np.int64
-    )
+    known: dict[Hashable, int] = {}
+    number = np.array([known.setdefault(one, len(known)) for one in whose], np.int64)
     shuffled = np.random.default_rng((seed, len(known))).permutation(len(known))
-    held = np.isin(whose, shuffled[: round(share * len(known))])
+    held = np.isin(number, shuffled[: round(share * len(known))])
     if held.sum() < LEAST_VALIDATION:
         held[:] = False
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def subjects_of(store: Store, rows: Rows) -> list[str]:
+    """Whose each row is; a recording of nobody known is a subject of its own."""
+    subject = store.column("subject")
+    return [subject[row] or f"row {row}" for row in rows]
 
 
 def _body(model: Model | Method, store: Store, window: float) -> tuple[Method, Contract, int]:

@@ -236,7 +236,7 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     tuned = FINETUNED in ways.asked(task) and task.learners is None
     if not task.trained and (tuned or ways.labels != (1.0,)):
         raise UsageError(f"In the task {task.name} nothing is trained: no labels, no fine-tuning.")
-    facts = Facts.of(store)
+    facts = task.facts(store)
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)
     tested = replace(features, only=ways.tested) if ways.tested else features

@@ -33,12 +33,13 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         "leads": ground.features.plan.names,
         **ground.ways.tuning,
     }
-    target = ground.target[rows]
+    target, people = ground.target[rows], ground.facts.people[rows]
     asked = {
         "model": fingerprint(ground.model),
         "store": ground.store.digest,
         "recipe": finetune.RECIPE,
         "rows": _digest(rows.tobytes()),
+        "people": _digest(people.tobytes()),
         "target": _digest(np.ascontiguousarray(target).tobytes()),
         "task": task.name,
         **how,
@@ -48,7 +49,9 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
     if (place / HEAD).exists():
         held = tuned.load(place, method=type(ground.model.method))
         return replace(held, validated=np.array(held.about["validated"], np.int64))
-    trained = finetune.finetune(ground.model, ground.store, rows, target, KINDS[task.kind], **how)
+    trained = finetune.finetune(
+        ground.model, ground.store, rows, target, KINDS[task.kind], people=people, **how
+    )
     if ground.model.config is not None:
         trained.save(place, task.answers, {"validated": trained.validated.tolist()})
     return trained

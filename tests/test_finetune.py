@@ -13,7 +13,7 @@ import nerula
 from nerula import bundle, probes, sample
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.finetune import Finetuned, _shares, finetune, split_by_subject
+from nerula.finetune import Finetuned, _shares, finetune, split_by_subject, subjects_of
 from nerula.method import Method
 from nerula.methods import build
 from nerula.methods.supervised import Predictor
@@ -119,11 +119,13 @@ def test_the_validation_part_shares_no_subject(beats: Store, classes: Finetuned)
     assert not set(subject[classes.trained]) & set(subject[classes.validated])
     rows = np.arange(96)
     for seed in range(20):
-        fitted, held = split_by_subject(beats, rows, 0.3, seed)
+        fitted, held = split_by_subject(subjects_of(beats, rows), 0.3, seed)
         assert not set(subject[fitted]) & set(subject[held])
         assert len(fitted) + len(held) == 96
-    assert not len(split_by_subject(beats, rows, 0.0, 0)[1])
-    assert not len(split_by_subject(beats, rows[:20], 0.15, 0)[1])  # too few to choose
+    assert not len(split_by_subject(subjects_of(beats, rows), 0.0, 0)[1])
+    assert not len(
+        split_by_subject(subjects_of(beats, rows[:20]), 0.15, 0)[1]
+    )  # too few to choose
 
 
 def test_without_a_validation_part_the_last_epoch_is_kept(beats: Store) -> None:
@@ -281,6 +283,7 @@ def test_a_recording_without_a_valid_sample_is_predicted(tmp_path: Path, beats: 
         ({"kind": "regression", "targets": np.full(72, np.nan)}, "must be numbers"),
         ({"validation": 1.5}, "validation share"),
         ({"lead_chance": 1.5}, "chance from 0 to 1"),
+        ({"people": [1, 2]}, "2 people for 72 rows"),
         ({"model": build("majority", leads=2)}, "2 leads"),
         ({"model": Model(build("majority"), Contract(leads=("II",), rate=250.0), 256)}, "250 Hz"),
     ],

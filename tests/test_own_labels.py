@@ -122,6 +122,21 @@ def test_a_split_that_the_table_says_is_kept(tmp_path: Path, store: Store) -> No
     assert "as speeds.csv says" in task.protocol
 
 
+def test_whose_recordings_they_are_the_table_may_say(tmp_path: Path, store: Store) -> None:
+    """Seven people instead of twenty are never on two sides; three are too few for five splits."""
+    who = [f"p{row % 7}" for row in ROWS]
+    task, facts = find(str(speeds(tmp_path / "speeds.csv", subject=who))), Facts.of(store)
+    assert task.answers == ("fast", "slow")
+    known = task.facts(store)
+    assert known.subject.tolist() == who
+    for one in task.splits(known, task.counts(known, task.target(facts))):
+        assert not {who[row] for row in one.train} & {who[row] for row in one.test}
+    few = find(str(speeds(tmp_path / "few.csv", subject=[f"p{row % 3}" for row in ROWS])))
+    known = few.facts(store)
+    with pytest.raises(UsageError, match="of 3 people: too few"):
+        few.splits(known, few.counts(known, few.target(known)))
+
+
 def test_ptb_xl_is_split_by_its_own_folds(tmp_path: Path) -> None:
     make_store(sample.load(), tmp_path / "sample", Options(leads=("II",)))
     store = Store.open(tmp_path / "sample")

@@ -5,9 +5,10 @@
     labels.csv:afib,pvc     several that may hold at once, as zeros and ones
 
 The first column, or the one called `name`, is the recording: its name in the store (the index that
-`nerula embed` writes has it), or the last part of it. A cell that is empty does not count. A
-column `split` may say train, choose or test; otherwise a store with PTB-XL's folds is split by
-them, and any other five times by subject.
+`nerula embed` writes has it), or the last part of it. A cell that is empty does not count. A column
+`subject` says whose it is, where the store does not know. A column `split` may say train, choose
+or test; otherwise a store with PTB-XL's folds is split by them, and any other five times by
+subject.
 """
 
 import csv
@@ -25,7 +26,7 @@ from nerula.tasks.person import CHOOSE, PROTOCOL, TEST, TRAIN, TWO_CLASSES
 from nerula.tasks.task import Facts, Kind, Rows, Split, Task, by_folds, without_twins
 
 ENDINGS = {".csv": ",", ".tsv": "\t"}
-NAME, SPLIT = "name", "split"
+NAME, SUBJECT, SPLIT = "name", "subject", "split"
 SIDES = {"train": 0, "choose": 1, "val": 1, "valid": 1, "validation": 1, "test": 2}
 FOLDS = 5
 MOST_CLASSES = 20
@@ -53,6 +54,8 @@ class Answers:
     """A class number, zeros and ones, or a value; only of recordings that have one."""
     side: Mapping[str, int]
     """0 train, 1 choose, 2 test, where the table says so."""
+    subject: Mapping[str, str]
+    """Whose they are, where the table says so."""
     path: Path
 
 
@@ -90,6 +93,7 @@ def asked(name: str) -> Task:
         target=lambda facts: _target(answers, facts),
         splits=lambda facts, counts: _splits(answers, facts, counts),
         fetch="",
+        subjects=(lambda facts: _subjects(answers, facts)) if answers.subject else None,
         on_sample=True,
     )
 
@@ -108,9 +112,10 @@ def _answers(path: Path, wanted: tuple[str, ...]) -> Answers:
     rows = _read(path)
     head = list(rows[0])
     name = NAME if NAME in head else head[0]
-    labels = wanted or tuple(one for one in head if one not in (name, SPLIT) and one)
+    about = (name, SUBJECT, SPLIT)
+    labels = wanted or tuple(one for one in head if one and one not in about)
     for column in labels:
-        if column not in head or column in (name, SPLIT):
+        if column not in head or column in about:
             raise UsageError(f"{path} has no column {column!r} of labels.", nearest(column, head))
     if not labels:
         raise UsageError(f"{path} has no column of labels beside {name}.")
@@ -124,7 +129,8 @@ def _answers(path: Path, wanted: tuple[str, ...]) -> Answers:
     read = place.__getitem__ if kind == "classes" else float
     of = {one: tuple(map(read, cells)) for one, cells in said.items()}
     side = {row[name]: _side(path, row[SPLIT]) for row in rows} if SPLIT in head else {}
-    return Answers(kind, names, of, side, path)
+    subject = {row[name]: row[SUBJECT].strip() for row in rows} if SUBJECT in head else {}
+    return Answers(kind, names, of, side, subject, path)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -207,6 +213,15 @@ def _target(answers: Answers, facts: Facts) -> NDArray[np.float64] | NDArray[np.
     if answers.kind == "values":
         return found[:, 0]
     return found.astype(np.int64) if answers.kind == "labels" else found[:, 0].astype(np.int64)
+
+
+def _subjects(answers: Answers, facts: Facts) -> NDArray[np.object_]:
+    """Whose recordings they are: as the table says, and where it does not, as the store does."""
+    names = _own_names(answers, facts)
+    said = [
+        answers.subject.get(one) or held for one, held in zip(names, facts.subject, strict=True)
+    ]
+    return np.array(said, object)
 
 
 def _splits(answers: Answers, facts: Facts, counts: NDArray[np.bool_]) -> list[Split]:

@@ -1,7 +1,7 @@
 """Task: a question about recordings, the split on which it is asked, and how it is judged."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,6 +131,8 @@ class Task:
     """Share of a window that the next one repeats; the last one ends with the recording."""
     learners: Callable[[Facts], Rows] | None = None
     """Of people who are to be recognised: the recordings of others, from whom to learn how."""
+    subjects: Callable[[Facts], NDArray[np.object_]] | None = None
+    """Whose recordings they are, where somebody knows more than the store."""
     on_sample: bool = False
     """Whether the bundled sample will do for a first look."""
 
@@ -148,6 +150,11 @@ class Task:
     def votes(self) -> int:
         """How many examples a recording is, whose answers are averaged: two halves, or one."""
         return 2 if self.view == "votes" else 1
+
+    def facts(self, store: "Store") -> Facts:
+        """What is known of the recordings."""
+        found = Facts.of(store)
+        return replace(found, subject=self.subjects(found)) if self.subjects else found
 
     def suits(self, kind: str) -> bool:
         """Whether it can be asked of what was recognised as this."""
