@@ -4,8 +4,8 @@
     labels.csv:afib         this one alone
     labels.csv:afib,pvc     several that may hold at once, as zeros and ones
 
-The first column, or the one called `name`, is the recording: its name in the store (the index that
-`nerula embed` writes has it), or the last part of it. A cell that is empty does not count. A column
+The first column, or the one called `name`, is the recording: its name in the store (the index of
+`nerula embed` has it), or the last part of it. A cell that is empty does not count. A column
 `subject` says whose it is, where the store does not know. A column `split` may say train, choose
 or test; otherwise a store with PTB-XL's folds is split by them, and any other five times by
 subject.
