@@ -129,6 +129,10 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
     task = ground.task
     if task.view != "whole":
         raise UsageError(f"The task {task.name} joins several embeddings: no fine-tuning.")
+    if ground.features.apart:
+        raise UsageError(
+            "A network of one lead is fine-tuned with one lead.", "Name one with --leads."
+        )
     for share in ground.ways.labels:
         judged: list[Judged] = []
         chance: list[Judged] = []

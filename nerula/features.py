@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -168,11 +169,14 @@ class Features:
             time = round(share * x.shape[1])
             count = max(2, round(time / (PIECE * self.model.contract.rate)))
             for part in np.array_split(np.arange(time), count):
-                if valid[:, part].any():
+                seen = valid[:, part].any(axis=1)
+                if seen.all() if self.apart else seen.any():
                     cut.append((x[:, part], valid[:, part]))
                     whose.append(int(row))
-        windows = self.model.embed_prepared(iter(cut), self.task.overlap)
-        return np.stack([one.mean() for one in windows]), np.array(whose)
+        signals = chain.from_iterable(map(_alone, cut) if self.apart else [cut])
+        windows = self.model.embed_prepared(signals, self.task.overlap)
+        z = np.stack([one.mean() for one in windows])
+        return z.reshape(len(whose), -1), np.array(whose)
 
     def _pieces(
         self, rows: NDArray[np.int64], gap: Gap | None, advance: "Advance"
@@ -185,9 +189,9 @@ class Features:
                 name = self._names[row].rpartition("/")[2]
                 hidden = gaps.bursts(x.shape[1], gap.share, self.model.contract.rate, name)
                 x, valid = gaps.apply(x, valid, hidden, gap.filling)
-            match self.task.view:
+            match "leads" if self.apart else self.task.view:
                 case "leads":
-                    yield from ((x[[lead]], valid[[lead]]) for lead in range(len(x)))
+                    yield from _alone((x, valid))
                 case "halves":
                     yield from _halves(x, valid)
                 case "votes":  # where a half holds nothing, the other has both
@@ -217,6 +221,12 @@ class Features:
     def _names(self) -> NDArray[np.object_]:
         return self.store.column("name")
 
+    @property
+    def apart(self) -> bool:
+        """Whether each lead is embedded by itself, and all are joined."""
+        one = len(self.model.contract.leads) == 1 and len(self.only) > 1
+        return self.task.view == "leads" or (one and self.task.view == "whole")
+
     @cached_property
     def plan(self) -> Plan:
         """Which of the store's leads go in, and where."""
@@ -227,14 +237,16 @@ class Features:
                 f"model does not expect ({self.model.contract.band or 'unfiltered'}).",
                 "Prepare it again.",
             )
-        apart = self.task.view == "leads"
-        if len(own) > 1 and apart:
+        alone = self.task.view == "leads"
+        if len(own) > 1 and alone:
             raise UsageError(
                 f"The task {self.task.name} wants a model of one lead, not {len(own)}."
             )
-        if len(own) == 1 and len(self.only) > 1 and not apart:
-            raise UsageError(f"The model takes one lead, not {len(self.only)}.")
-        wanted = self.task.leads if apart else self.only or self.task.leads
+        if len(own) == 1 and len(self.only) > 1 and not self.apart:
+            raise UsageError(
+                f"The task {self.task.name} gives a model of one lead one, not {len(self.only)}."
+            )
+        wanted = self.task.leads if alone else self.only or self.task.leads
         return planned(self.store, own, wanted, any_leads=self.model.method.any_leads)
 
     @property
@@ -255,11 +267,17 @@ class Features:
                 list(self.plan.rows),
                 *([list(self.plan.places)] if self.plan.places else []),
             ],
-            "view": self.task.view,
+            "view": "leads" if self.apart else self.task.view,
             "overlap": self.task.overlap,
             "gap": None if gap is None else [gap.share, gap.filling],
         }
         return _digest(facts)
+
+
+def _alone(signal: "Prepared") -> "Iterator[Prepared]":
+    """Each lead by itself."""
+    x, valid = signal
+    return ((x[[lead]], valid[[lead]]) for lead in range(len(x)))
 
 
 def _halves(x: NDArray[np.float32], valid: NDArray[np.bool_]) -> "list[Prepared]":

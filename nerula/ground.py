@@ -240,6 +240,12 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     target = task.target(facts)
     features = Features(model, store, task, folder, ways.leads)
     tested = replace(features, only=ways.tested) if ways.tested else features
+    joined, others = (len(one.plan.names) if one.apart else 1 for one in (features, tested))
+    if joined != others:
+        raise UsageError(
+            f"A model of one lead joins the embeddings of {joined} leads in training and of "
+            f"{others} in the test: what is fitted to the first cannot take the second."
+        )
     counts, complete = task.counts(facts, target), has_leads(store, features.plan.names)
     complete &= has_leads(store, tested.plan.names)
     splits = task.splits(facts, counts & complete)

@@ -11,6 +11,9 @@ from nerula.errors import UsageError, unknown
 from nerula.readers.names import STANDARD, canonical_lead
 from nerula.store import Store
 
+EACH = "each"
+"""Stands for all twelve leads; a model of one lead takes them one after the other."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -60,7 +63,9 @@ def spoken(leads: Sequence[str]) -> str:
 
 
 def named(words: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The leads of "I,II,v2", by their proper names."""
+    """The leads of "I,II,v2", by their proper names; "each" stands for all twelve."""
+    if isinstance(words, str) and words.strip().lower() == EACH:
+        return STANDARD
     given = words.replace(",", " ").split() if isinstance(words, str) else list(words or ())
     known = {lead: canonical_lead(lead) for lead in given}
     for lead, name in known.items():

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from cyclopts import Parameter
 
 from nerula.completion import KindName
 from nerula.errors import UsageError
@@ -26,7 +27,7 @@ def predict(
     out: Path,
     *,
     model: str | None = None,
-    lead: str | None = None,
+    lead: Annotated[str | None, Parameter(name=["--lead", "--leads"])] = None,
     kind: KindName = None,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -67,7 +68,8 @@ def predict(
         Names of the signals, in their order, of files that do not say.
     """
     from nerula import bundle, engines
-    from nerula.embed import embedded, say_absent
+    from nerula.embed import say_absent
+    from nerula.embedding import embedded
     from nerula.readers.names import split_names
     from nerula.readers.source import Hints
 
@@ -76,12 +78,6 @@ def predict(
     head, name = _found(Path(probe), model)
     loaded = bundle.load(name, device=device, precision=precision)
     head.require(loaded)
-    if head.dimensions != loaded.dimensions:
-        raise UsageError(
-            f"The probe takes {head.dimensions} values, several embeddings joined; a recording "
-            f"has {loaded.dimensions}.",
-            "Join them as its task does, in Python: Probe.probabilities.",
-        )
     hints = Hints(source_rate, source_unit, split_names(source_leads))
     result = embedded(
         loaded,
@@ -91,7 +87,13 @@ def predict(
         hints=hints,
         engine=engines.choose("local", 1, None),
     )
-    columns = answers(head, np.stack(result.z))
+    z = np.stack(result.z)
+    if head.dimensions != z.shape[1]:
+        raise UsageError(
+            f"The probe takes {head.dimensions:,} values, and a recording has {z.shape[1]:,}.",
+            "Name the leads that it was fitted on with --lead.",
+        )
+    columns = answers(head, z)
     write_table(out, result.columns | columns)
     _say(head, result, columns, out, write_refused(out, result))
     say_absent(result, any_leads=loaded.method.any_leads)
@@ -137,10 +139,10 @@ def _found(path: Path, model: str | None) -> tuple["Probe", str]:
 
 
 def _leads(head: "Probe", model: "Model") -> str | None:
-    """The leads that the probe was fitted with, where these were some of several."""
+    """The leads that the probe was fitted with, where these were several or some of several."""
     way = head.about.get("way", {})
     chosen = way.get("tested") or way.get("leads") or ()
-    return ",".join(chosen) if len(model.contract.leads) > 1 and chosen else None
+    return ",".join(chosen) if max(len(model.contract.leads), len(chosen)) > 1 and chosen else None
 
 
 def _say(

@@ -1,6 +1,7 @@
 """Windowed: long signals cut into a model's windows, and windows put together again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,18 @@ class Embedded(NamedTuple):
         """The embedding of the recording: each window counts as much as it has valid samples."""
         mean: Array = (self.weight @ self.z / self.weight.sum()).astype(np.float32)
         return mean
+
+
+def joined(each: Iterable[Embedded], count: int) -> Iterator[Embedded]:
+    """Every `count` signals, the leads of one recording, side by side.
+
+    A lead has its own mean over the windows, as if it were alone: each row is that of all.
+    """
+    following = iter(each)
+    while parts := list(islice(following, count)):
+        mean = np.concatenate([one.mean() for one in parts])
+        weight = np.stack([one.weight for one in parts]).mean(axis=0)
+        yield Embedded(np.tile(mean, (len(weight), 1)), weight)
 
 
 def cut(x: Array, valid: NDArray[np.bool_], length: int, overlap: float) -> Prepared:

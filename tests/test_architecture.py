@@ -198,6 +198,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "onnx": GROUND
     | {"bootstrap", "encoders", "method", "methods", "metrics", "model", "portable", "sample"}
     | {"signal"},
+    "embedding": {"addresses", "chunks", "defects", "engines", "errors", "leads", "readers"}
+    | {"recording", "store", "summary", "transfer", "vectors", "windowed"},
     "streaming": NUMERIC | {"given", "model", "portable"},
     "completion": {"brought", "comparison", "methods", "readers", "tasks"},
     "method_line": {"completion", "methods", "options", "pretrain"},
@@ -210,7 +212,8 @@ VERBS |= {"predict", "report", "export", "search", "view", "stream", "copy"}
 TORCH_FREE = NUMERIC | {"leads", "plot", "cli", "__init__", "check", "prepare", "merge"}
 TORCH_FREE |= {"copy", "transfer", "vectors", "fetch", "archive", "download", "publishers"}
 TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey", "verdict"}
-TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "impute", "predict"}
+TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "embedding", "impute"}
+TORCH_FREE |= {"predict"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
 TORCH_FREE |= {"across"}
 TORCH_FREE |= {
