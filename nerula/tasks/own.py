@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import UsageError, nearest
-from nerula.tasks.person import CHOOSE, PROTOCOL, TEST, TRAIN, TWO_CLASSES
+from nerula.tasks.person import CHOOSE, TEST, TRAIN, TWO_CLASSES
 from nerula.tasks.task import Facts, Kind, Rows, Split, Task, by_folds, without_twins
 
 ENDINGS = {".csv": ",", ".tsv": "\t"}
@@ -76,8 +76,8 @@ def asked(name: str) -> Task:
     }[answers.kind]
     how = (
         f"Split as {path.name} says." if split else
-        f"{PROTOCOL[:-1]}; where a store has other folds, or none, five splits by subject, and "
-        "every recording is tested once."
+        "Five splits by subject, every recording tested once; PTB-XL by its own folds: "
+        "1-8 train, 9 chooses, 10 is tested."
     )  # fmt: skip
     columns = wanted or (() if answers.kind == "classes" else answers.names)
     return Task(
