@@ -11,7 +11,9 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nerula.comparison import markdown
 from nerula.comparison.places import without_places
@@ -72,10 +74,20 @@ def section() -> str:
             continue
         held = json.loads(documents.pop(CHECKS).read_text(encoding="utf-8"))
         tables = [json.loads(path.read_text(encoding="utf-8")) for path in documents.values()]
-        lines += [f"## {heading}", "", *(markdown.render(table) for table in tables)]
+        lines += [f"## {heading}", "", *map(markdown.render, _chosen(tables))]
         lines += ["<details><summary>The protocol, counted</summary>", ""]
         lines += [markdown.render_checks(held["checks"], held["recordings_seen"]), "</details>"]
     return "\n".join([*lines, "<!-- end of results -->"])
+
+
+def _chosen(tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The paper's tables, where there are any, and what they do not ask."""
+    asked = {column["task"] for table in tables if table["number"] for column in table["columns"]}
+    return [
+        table
+        for table in tables
+        if table["number"] or not {column["task"] for column in table["columns"]} <= asked
+    ]
 
 
 if __name__ == "__main__":
