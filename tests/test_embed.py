@@ -160,8 +160,8 @@ def test_a_lead_that_was_asked_for_is_never_replaced_by_another(
         assert close(np.load(tmp_path / "z.npy")[0], direct[4])
     with pytest.raises(NerulaError, match=r"lead V9.*it has II, V1"):
         embed(str(folder), path, tmp_path / "z.npy", lead="V9")
-    with pytest.raises(UsageError, match="takes one lead, not 2"):
-        embed(str(folder), path, tmp_path / "z.npy", lead="II,V1")
+    embed(str(folder), path, tmp_path / "z.npy", lead="II,V1")
+    assert close(np.load(tmp_path / "z.npy")[0], np.concatenate([direct[3], direct[4]]))
 
 
 def test_a_signal_without_a_known_name_gets_one_for_a_model_of_several_leads(
