@@ -8,6 +8,7 @@ fifth of the training subjects takes their place, and the last fit is on all of 
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ CANDIDATE_ROWS = 4000
 Quick ones are compared on all: fewer rows ask for more shrinking than the last fit wants."""
 MATRIX_ROWS = 20_000
 """Rows at most whose kernel matrix is computed at once, 3.2 GB; the SVC of more takes longer."""
+NEWTON_VALUES = 2000
+"""Values at most for which a step of Newton's, with all second derivatives, pays."""
 QUICK = ("logistic", "ridge", "mlp")
 TREES, CANDIDATE_TREES = 200, 100
 STEPS, LEAST_EPOCHS, MOST_EPOCHS, _BATCH = 1500, 20, 300, 200
@@ -299,9 +302,10 @@ def _forest(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
 def _logistic(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001
     from sklearn.linear_model import LogisticRegression
 
-    if kind == "labels":
-        return EachLabel(lambda: LogisticRegression(solver="newton-cholesky", **chosen))
-    return LogisticRegression(max_iter=300, **chosen)
+    newton = kind == "labels" and size.values <= NEWTON_VALUES
+    how: dict[str, Any] = {"solver": "newton-cholesky"} if newton else {"max_iter": 300}
+    make = partial(LogisticRegression, **how, **chosen)
+    return EachLabel(make) if kind == "labels" else make()
 
 
 def _ridge(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # noqa: ARG001

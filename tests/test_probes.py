@@ -166,3 +166,15 @@ def test_of_too_many_rows_the_kernel_is_computed_value_by_value(
     assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), Radial)
     monkeypatch.setattr("nerula.probes.MATRIX_ROWS", 100)
     assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), SVC)
+
+
+def test_labels_of_wide_embeddings_get_the_same_answer_without_second_derivatives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = examples()
+    both = Examples(one.z, np.eye(3, dtype=np.int64)[one.target], one.person)
+    asked = question("labels", 3, "auroc")
+    theirs = fit("logistic", asked, both, None).answer(both.z, both.target)
+    monkeypatch.setattr("nerula.probes.NEWTON_VALUES", 4)
+    ours = fit("logistic", asked, both, None).answer(both.z, both.target)
+    assert np.allclose(ours.score, theirs.score, atol=2e-3)
