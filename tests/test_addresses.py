@@ -19,7 +19,8 @@ from nerula import addresses, transfer
 from nerula.addresses import Below, bare, is_address, shown
 from nerula.check import check
 from nerula.cli import main
-from nerula.embed import _stored, embed
+from nerula.embed import embed
+from nerula.embedding import _stored
 from nerula.errors import DefectError, NerulaError, OutageError, UsageError
 from nerula.merge import merge
 from nerula.prepare import prepare
