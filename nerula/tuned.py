@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from nerula import bundle
-from nerula.errors import UsageError
+from nerula.errors import NerulaError, UsageError
 from nerula.leads import Plan, planned
 from nerula.method import Method
 from nerula.methods.supervised import Predictor
@@ -151,14 +151,19 @@ def load(
     training = model.config.training if model.config else {}
     precision = precision or str(training.get("machine", {}).get("precision", "fp32"))
     kind = next(kind for kind, name in PROBES.items() if name == head.kind)
+    try:
+        known = head.about["finetuned"]
+        checks = tuple(Check(int(epoch), float(error)) for epoch, error in known["checks"])
+        leads, epoch = tuple(map(str, known["leads"])), int(known["epoch"])
+    except (KeyError, TypeError, ValueError):
+        raise NerulaError(
+            f"{folder / HEAD} is not the head of a network that was tuned."
+        ) from None
     learner = _learner(deepcopy(_body(model.method)), head, kind)
-    known = head.about["finetuned"]
     tuned = Model(learner.to(device), model.contract, model.window, bf16=precision == "bf16")
-    checks = tuple(Check(int(epoch), float(error)) for epoch, error in known["checks"])
     return Finetuned(
-        tuned, kind, tuple(known["leads"]), checks, int(known["epoch"]), start=model,
-        training=training, about=head.about,
-    )  # fmt: skip
+        tuned, kind, leads, checks, epoch, start=model, training=training, about=head.about
+    )
 
 
 def predict_rows(model: Model, store: Store, rows: Rows, leads: tuple[str, ...]) -> Array:

@@ -1,6 +1,7 @@
 """Fine-tuning: labels are learned, subjects are apart, mistakes are refused in words."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 import nerula
 from nerula import bundle, probes, sample
 from nerula.contract import Contract
-from nerula.errors import UsageError
+from nerula.errors import NerulaError, UsageError
 from nerula.finetune import Finetuned, _shares, finetune, split_by_subject, subjects_of
 from nerula.method import Method
 from nerula.methods import build
@@ -237,6 +238,14 @@ def test_what_cannot_be_saved_is_refused_in_words(
     with pytest.raises(UsageError, match="no head that a probe could be"):
         several.save(tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_probe_beside_a_model_is_not_taken_for_its_head(beats: Store, tmp_path: Path) -> None:
+    folder = tuned(beats, model=_on_disk(tmp_path / "start", beats), epochs=1).save(tmp_path / "a")
+    head = probes.load(folder / HEAD)
+    replace(head, about={"finetuned": {"leads": []}}).save(folder / HEAD)
+    with pytest.raises(NerulaError, match="not the head of a network that was tuned"):
+        load(folder, method=Tiny)
 
 
 def _on_disk(folder: Path, store: Store) -> Model:
