@@ -23,7 +23,7 @@ from nerula.method import Method
 from nerula.methods.supervised import Predictor
 from nerula.model import Model
 from nerula.portable import Probe
-from nerula.schema import HEAD
+from nerula.schema import CONFIG, HEAD
 from nerula.store import Store
 from nerula.together import BatchNorm
 
@@ -100,6 +100,11 @@ class Finetuned:
                 "Nothing says how to build this network again: it did not begin as a model.",
                 "Begin with nerula.load(...); an untrained one: nerula pretrain METHOD STORE RUN "
                 "--epochs 0.",
+            )
+        if folder.exists() and not (folder / CONFIG).is_file():
+            raise UsageError(
+                f"{folder} is there already and is no model: it would be replaced.",
+                "Name a new folder.",
             )
         config, method = self.start.config, deepcopy(self.start.method)
         _body(method).load_state_dict(learner.body.state_dict())

@@ -238,6 +238,12 @@ def test_what_cannot_be_saved_is_refused_in_words(
     with pytest.raises(UsageError, match="no head that a probe could be"):
         several.save(tmp_path / "made")
     assert not (tmp_path / "made").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("years of work")
+    one = tuned(beats, model=start, epochs=1)
+    with pytest.raises(UsageError, match="is no model: it would be replaced"):
+        one.save(tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "years of work"
 
 
 def test_a_probe_beside_a_model_is_not_taken_for_its_head(beats: Store, tmp_path: Path) -> None:
