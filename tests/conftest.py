@@ -108,3 +108,21 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "TREES", 30)
     monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
     monkeypatch.setattr(probes, "STEPS", 300)
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def hand_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of hand-made features, which needs no training and is quick."""
+    from nerula import bundle
+    from nerula.contract import Contract
+    from nerula.methods import build
+
+    folder = tmp_path_factory.mktemp("hand_made") / "rate"
+    bundle.save(
+        folder, build("heart_rate"), name="heart_rate", arguments={"rate": 100.0},
+        contract=Contract(("II",), 100.0), window=512, training={"steps": 0},
+    )  # fmt: skip
+    return folder

@@ -16,7 +16,6 @@ from nerula.evaluate import evaluate
 from nerula.features import Features, Whole
 from nerula.ground import Ways
 from nerula.leads import given, named
-from nerula.methods import build
 from nerula.model import Model
 from nerula.probe import probe
 from nerula.readers.names import STANDARD
@@ -45,18 +44,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("model") / "rate"
-    bundle.save(
-        place, build("heart_rate"), name="heart_rate", arguments={"rate": 100.0},
-        contract=Contract(("II",), 100.0), window=512, training={"steps": 0},
-    )  # fmt: skip
-    return place
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return bundle.load(folder)
+def model(hand_made: Path) -> Model:
+    return bundle.load(hand_made)
 
 
 def alone(model: Model, store: Store, row: int, lead: int) -> np.ndarray:
@@ -76,9 +65,9 @@ def test_several_leads_are_embedded_one_by_one_and_joined(
 
 
 def test_embed_joins_what_was_named_and_refuses_who_lacks_a_lead(
-    model: Model, folder: Path, store: Store, tmp_path: Path
+    model: Model, hand_made: Path, store: Store, tmp_path: Path
 ) -> None:
-    assert embed(str(folder), store.path, tmp_path / "z.npy", lead="V2,I") == 0
+    assert embed(str(hand_made), store.path, tmp_path / "z.npy", lead="V2,I") == 0
     z = np.load(tmp_path / "z.npy")
     assert z.shape == (COUNT - 1, 2 * model.dimensions)
     expected = np.hstack([alone(model, store, 7, lead) for lead in (2, 0)])
@@ -99,18 +88,23 @@ def test_each_is_all_twelve() -> None:
 
 
 def test_a_probe_of_joined_leads_is_fitted_kept_and_asked(
-    folder: Path, store: Store, tmp_path: Path
+    hand_made: Path, store: Store, tmp_path: Path
 ) -> None:
     path = tmp_path / "own.csv"
     lines = ["name,odd", *(f"{number:02d},{number % 2}" for number in range(COUNT))]
     path.write_text("\n".join(lines), encoding="utf-8")
     (result,) = probe(
-        str(folder), str(path), store.path, probes="logistic", leads="I,V2", save=tmp_path / "kept"
+        str(hand_made),
+        str(path),
+        store.path,
+        probes="logistic",
+        leads="I,V2",
+        save=tmp_path / "kept",
     )
     assert result.document["windows"]["leads"] == ["I", "V2"]
     assert result.document["data"]["lacking"] == 1
-    head = next((tmp_path / "kept").iterdir())
-    words = ["predict", str(head), str(store.path), "--model", str(folder)]
+    head = next(kept.iterdir())
+    words = ["predict", str(head), str(store.path), "--model", str(hand_made)]
     with pytest.raises(SystemExit) as ended:
         main([*words[:3], str(tmp_path / "said.csv"), *words[3:]])
     assert ended.value.code == 0

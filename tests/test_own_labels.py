@@ -14,7 +14,6 @@ from nerula.cli import main
 from nerula.compare import compare
 from nerula.contract import Contract
 from nerula.errors import UsageError
-from nerula.methods import build
 from nerula.prepare import Options, make_store
 from nerula.probe import probe
 from nerula.recording import Recording
@@ -52,17 +51,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             )
             writer.add(one)
     return Store.open(folder)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hand-made features, which need no training and are quick."""
-    folder = tmp_path_factory.mktemp("model") / "rate"
-    bundle.save(
-        folder, build("heart_rate"), name="heart_rate", arguments={"rate": 100.0},
-        contract=Contract(("II",), 100.0), window=1024, training={"steps": 0},
-    )  # fmt: skip
-    return folder
 
 
 def table(path: Path, columns: dict[str, Sequence[Any]]) -> Path:
@@ -182,17 +170,17 @@ def test_a_comparison_asks_known_tasks_only(tmp_path: Path) -> None:
 
 
 def test_what_was_taught_is_said_of_new_recordings(
-    tmp_path: Path, store: Store, model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: Store, hand_made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = speeds(tmp_path / "speeds.csv")
     kept = tmp_path / "kept"
-    (result,) = probe(str(model), str(path), store.path, probes="logistic", save=kept)
+    (result,) = probe(str(hand_made), str(path), store.path, probes="logistic", save=kept)
     assert result.metrics["auroc"]["value"] > 0.9
     head = kept / "speeds.logistic.safetensors"
     assert f"nerula predict {head} SOURCE" in capsys.readouterr().out
     out = tmp_path / "answers.csv"
     with pytest.raises(SystemExit) as ended:
-        main(["predict", str(head), str(store.path), str(out), "--model", str(model)])
+        main(["predict", str(head), str(store.path), str(out), "--model", str(hand_made)])
     assert ended.value.code == 0
     with out.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -201,7 +189,7 @@ def test_what_was_taught_is_said_of_new_recordings(
         row["answer"] == ("slow" if number % 3 else "fast") for number, row in enumerate(rows)
     ]
     assert np.mean(right) > 0.8
-    z = bundle.load(model).embed(store.read(5)[0], 100, leads=["II"])
+    z = bundle.load(hand_made).embed(store.read(5)[0], 100, leads=["II"])
     chance = probes.load(head).probabilities(z)
     assert [float(rows[5][f"p_{name}"]) for name in ("fast", "slow")] == pytest.approx(
         chance, abs=1e-5
@@ -212,12 +200,12 @@ def test_what_was_taught_is_said_of_new_recordings(
 
 
 def test_values_and_a_network_that_was_tuned_are_said_too(
-    tmp_path: Path, store: Store, model: Path
+    tmp_path: Path, store: Store, hand_made: Path
 ) -> None:
     names = store.column("name")
     path = table(tmp_path / "own.csv", {"name": names, "years": [20.5 + row for row in ROWS]})
     asked = f"{path}:years"
-    probe(str(model), asked, store.path, probes="finetuned", save=tmp_path / "kept")
+    probe(str(hand_made), asked, store.path, probes="finetuned", save=tmp_path / "kept")
     folder = tmp_path / "kept" / "own-years.finetuned"
     assert (folder / HEAD).is_file()
     with pytest.raises(SystemExit) as ended:
@@ -242,12 +230,12 @@ def test_values_and_a_network_that_was_tuned_are_said_too(
 def test_predictions_that_would_mean_nothing_are_refused(
     tmp_path: Path,
     store: Store,
-    model: Path,
+    hand_made: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     said: str,
 ) -> None:
-    probe(str(model), str(speeds(tmp_path / "speeds.csv")), store.path, probes="logistic",
+    probe(str(hand_made), str(speeds(tmp_path / "speeds.csv")), store.path, probes="logistic",
           save=tmp_path / "kept")  # fmt: skip
     known = {"PROBE": tmp_path / "kept" / "speeds.logistic.safetensors", "STORE": store.path}
     known |= {"FOLDER": tmp_path}
