@@ -103,7 +103,7 @@ def test_a_probe_of_joined_leads_is_fitted_kept_and_asked(
     )
     assert result.document["windows"]["leads"] == ["I", "V2"]
     assert result.document["data"]["lacking"] == 1
-    head = next(kept.iterdir())
+    head = next((tmp_path / "kept").iterdir())
     words = ["predict", str(head), str(store.path), "--model", str(hand_made)]
     with pytest.raises(SystemExit) as ended:
         main([*words[:3], str(tmp_path / "said.csv"), *words[3:]])
