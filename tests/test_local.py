@@ -19,7 +19,7 @@ from nerula.encoders.attention import (
     window_bias,
 )
 from nerula.encoders.local import Convolution, LocalDecoder, LocalEncoder
-from nerula.encoders.pool import POOLINGS, directions, pool
+from nerula.encoders.pool import POOLINGS, directions, pool, pool_layers, read_out_size
 from nerula.encoders.resnet import ResNet
 
 SMALL = {"stem": ((8, 2), (16, 2)), "blocks": ((5, 1), (9, 2), (3, 1)), "width": 16, "heads": 2}
@@ -224,6 +224,22 @@ def test_sharing_a_pass_gives_the_same_gradient() -> None:
         assert torch.allclose(twice, 2 * parameter.grad, rtol=1e-4, atol=1e-4)
 
 
+def test_layers_end_with_the_tokens_and_are_masked_all_of_them(encoder: Encoder) -> None:
+    x, mask = signal(2, leads(encoder), 1001)
+    with torch.no_grad():
+        found, (values, valid) = encoder.layers(x, mask), encoder(x, mask)
+        other = encoder.layers(torch.where(mask, x, 1e3), mask)
+    assert torch.equal(found[-1].values, values)
+    assert torch.equal(found[-1].valid, valid)
+    assert len(found) == len(encoder.profile) > 1
+    for layer, again, (width, stride) in zip(found, other, encoder.profile, strict=True):
+        assert layer.values.shape == (2, -(-1001 // stride), width)
+        assert torch.equal(layer.valid, mask.any(1)[:, ::stride])
+        assert (layer.values[~layer.valid] == 0).all()
+        assert torch.equal(layer.values, again.values)
+    assert read_out_size(encoder, "layers") == pool_layers([found]).shape[1]
+
+
 # --- lengths -----------------------------------------------------------------------------------
 
 
@@ -241,6 +257,22 @@ def test_pieces_join_to_the_whole(name: str) -> None:
     assert torch.allclose(joined, whole.values, atol=1e-5)
     for kind in POOLINGS:
         assert torch.allclose(pool(pieces, kind), pool([whole], kind), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["local", "default", "separable", "two leads", "resnet"])
+def test_layers_join_to_those_of_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = ENCODERS[name]()
+    x, mask = signal(2, leads(encoder), 7001)
+    with torch.no_grad():
+        whole = encoder.layers(x, mask)
+        pieces = list(encoder.layered(x, mask, length=2048))
+    assert len(pieces) > 2
+    for layer, parts in zip(whole, zip(*pieces, strict=True), strict=True):
+        assert torch.equal(torch.cat([part.valid for part in parts], 1), layer.valid)
+        joined = torch.cat([part.values for part in parts], 1)
+        assert torch.allclose(joined, layer.values, atol=1e-5)
+    assert torch.allclose(pool_layers(pieces), pool_layers([whole]), atol=1e-5)
 
 
 def test_a_token_sees_exactly_its_context() -> None:
@@ -310,6 +342,21 @@ def test_pooling_is_over_what_is_valid() -> None:
         assert torch.allclose(pool([tokens], "mean")[row], kept.mean(0), atol=1e-6)
     assert (pool([tokens], "moments")[2] == 0).all()
     assert (pool([tokens], "mean")[2] == 0).all()
+
+
+def test_earlier_layers_are_pooled_behind_the_moments_of_the_tokens() -> None:
+    torch.manual_seed(0)
+    x, mask = signal(3, 1, 512)
+    mask[2] = False
+    found = LocalEncoder(**SMALL).layers(x, mask)
+    pooled = pool_layers([found])
+    for row in range(2):
+        own = pool(found[-1:], "moments")[row]
+        kept = [tokens.values[row, tokens.valid[row]].detach().numpy() for tokens in found[:-1]]
+        before = [part for one in kept for part in (one.mean(0), one.std(0))]
+        assert torch.equal(pooled[row, : len(own)], own)
+        assert np.allclose(pooled[row, len(own) :].detach(), np.concatenate(before), atol=1e-4)
+    assert (pooled[2] == 0).all()
 
 
 @pytest.mark.parametrize("time", [64, 500, 1000])

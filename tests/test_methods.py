@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nerula.errors import UsageError
 from nerula.method import Batch, Method
@@ -54,6 +55,26 @@ def batch(method: Method, rows: int = 6, time: int = TIME, seed: int = 0) -> Bat
         torch.Generator().manual_seed(seed),
         torch.arange(rows) % 2 if needs.labels else None,
     )
+
+
+READ_OUT = [name for name in METHODS if "pooling" in inspect.signature(find(name)).parameters]
+
+
+@pytest.mark.parametrize("name", READ_OUT)
+def test_all_layers_are_the_moments_of_the_tokens_and_more(name: str) -> None:
+    read: dict[str, Tensor] = {}
+    for pooling in ("mean", "moments", "layers"):
+        method = made(name, pooling=pooling).eval()
+        x, valid = signals(3, method.needs.leads)
+        valid[2] = False
+        with torch.no_grad():
+            read[pooling] = method.embed(x, valid)
+    width, size = read["mean"].shape[1], read["moments"].shape[1]
+    assert read["layers"].shape[1] >= size + 2 * width
+    # Directions: of CMSC's embeddings the lengths are taken out.
+    own, moments = (F.normalize(z) for z in (read["layers"][:, :size], read["moments"]))
+    assert torch.allclose(own, moments, atol=1e-6)
+    assert not read["layers"][2].any()
 
 
 def test_arguments_are_keyword_only_with_plain_defaults(name: str) -> None:

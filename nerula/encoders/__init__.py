@@ -6,7 +6,7 @@ layer that mixes positions.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -33,12 +33,18 @@ class Encoder(nn.Module, ABC):
     """Samples per token."""
     context: int | None
     """Samples on either side that a token can see; None where it sees everything."""
+    profile: tuple[tuple[int, int], ...]
+    """Values per token, and samples per token, of each of `layers`."""
     grid: int
     """A piece of a signal that starts at a multiple of this is encoded as it is in the whole."""
 
     @abstractmethod
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode in one piece."""
+
+    @abstractmethod
+    def layers(self, x: Tensor, valid: Tensor) -> list[Tokens]:
+        """Encode in one piece: what each layer gives, the last of them what `forward` gives."""
 
     def pair(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode two views (2 B, L, T), the second half the other view of the first.
@@ -55,9 +61,22 @@ class Encoder(nn.Module, ABC):
         the pieces gives the tokens of the signal in one piece.
         """
         for window, keep in overlapping(x.shape[-1], length, self.context, self.grid):
-            values, seen = self(x[..., window], valid[..., window])
-            part = slice(keep.start // self.stride, keep.stop // self.stride)
-            yield Tokens(values[:, part], seen[:, part])
+            yield _kept(self(x[..., window], valid[..., window]), keep, self.stride)
+
+    def layered(self, x: Tensor, valid: Tensor, length: int = PIECE) -> Iterator[Sequence[Tokens]]:
+        """`layers` of any length, as `pieces` are the encoder's tokens."""
+        for window, keep in overlapping(x.shape[-1], length, self.context, self.grid):
+            found = self.layers(x[..., window], valid[..., window])
+            yield [
+                _kept(tokens, keep, stride)
+                for tokens, (_, stride) in zip(found, self.profile, strict=True)
+            ]
+
+
+def _kept(tokens: Tokens, keep: slice, stride: int) -> Tokens:
+    """The tokens of the samples in `keep`."""
+    part = slice(keep.start // stride, keep.stop // stride)
+    return Tokens(tokens.values[:, part], tokens.valid[:, part])
 
 
 def overlapping(

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from nerula.encoders import PIECE, Encoder, Tokens
 from nerula.encoders.local import LocalEncoder
-from nerula.encoders.pool import pool, pooled_size
+from nerula.encoders.pool import read_out, read_out_size
 from nerula.encoders.resnet import ResNet
 from nerula.encoders.scale import inputs, scale
 
@@ -48,7 +48,8 @@ class Backbone(Encoder):
             self.encoder = ResNet(leads=inputs(leads, normalise), widths=widths, norm=norm)
         self.width, self.stride = self.encoder.width, self.encoder.stride
         self.context, self.grid = self.encoder.context, self.encoder.grid
-        self.dimensions = pooled_size(self.width, pooling)
+        self.profile = self.encoder.profile
+        self.dimensions = read_out_size(self, pooling)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode (B, L, T) in mV in one piece."""
@@ -56,12 +57,22 @@ class Backbone(Encoder):
         tokens: Tokens = self.encoder(scaled.x, scaled.visible)
         return tokens
 
+    def layers(self, x: Tensor, valid: Tensor) -> list[Tokens]:
+        """Encode (B, L, T) in mV in one piece, layer by layer."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        return self.encoder.layers(scaled.x, scaled.visible)
+
     def pieces(self, x: Tensor, valid: Tensor, length: int = PIECE) -> Iterator[Tokens]:
         """Encode any length, scaled as a whole, in bounded memory."""
         scaled = scale(x, valid, self.normalise, self.unit)
         return self.encoder.pieces(scaled.x, scaled.visible, length)
 
+    def layered(self, x: Tensor, valid: Tensor, length: int = PIECE) -> Iterator[Sequence[Tokens]]:
+        """Encode any length layer by layer, scaled as a whole, in bounded memory."""
+        scaled = scale(x, valid, self.normalise, self.unit)
+        return self.encoder.layered(scaled.x, scaled.visible, length)
+
     def pooled(self, x: Tensor, valid: Tensor) -> Tensor:
         """One vector for each signal of any length: (B, dimensions)."""
-        z = pool(self.pieces(x, valid), self.pooling)
+        z = read_out(self, x, valid, self.pooling)
         return F.normalize(z, dim=-1) if self.directions else z

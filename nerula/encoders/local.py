@@ -15,7 +15,8 @@ and only the short convolutions are computed for each view by itself. The result
 passes, at the price of little more than one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -207,11 +208,16 @@ class LocalEncoder(Encoder):
         self.norm = nn.LayerNorm(width, bias=False)
         self.width = width
         self.stride, self.context, self.grid = 1, 0, 1
-        for _, size, stride in layers:
+        profile = []
+        for outputs, size, stride in layers:
             self._see(size // 2, stride)
+            profile.append((outputs, self.stride))
+        profile[-1:] = [(width, self.stride)]
         for reach, stride in blocks:
             self._see(1, stride)
             self._see(reach or None, 1)
+            profile.append((width, self.stride))
+        self.profile = tuple(profile)
         longest = max((block_length(reach) for reach, _ in blocks), default=1)
         self.grid = self.stride * longest * (2 if rotary else 1)  # rotary angles: two blocks
 
@@ -227,6 +233,18 @@ class LocalEncoder(Encoder):
         """Encode in one piece."""
         return self._encode(x, valid, views=1)
 
+    def layers(self, x: Tensor, valid: Tensor) -> list[Tokens]:
+        """Encode in one piece: convolutions, then blocks, the last of which is normalised."""
+        passed = [*self._passed(x, valid, views=1)]
+        last, level = passed.pop()
+        found = []
+        for (h, held), (_, stride) in zip(
+            [*passed, (self.norm(last), level)], self.profile, strict=True
+        ):
+            count = -(-x.shape[-1] // stride)
+            found.append(Tokens(h[:, :count], held.label[:, :count] != 0))
+        return found
+
     def pair(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode two views (2 B, L, T) that share no valid position, in little more than one pass.
 
@@ -235,29 +253,36 @@ class LocalEncoder(Encoder):
         return self._encode(x, valid, views=2)
 
     def _encode(self, x: Tensor, valid: Tensor, views: int) -> Tokens:
-        time = x.shape[-1]
-        padding = (0, -time % self.grid)
-        x, valid = F.pad(x, padding), F.pad(valid, padding)
-        seen = torch.where(valid, x, 0.0)  # not a product: what is hidden may be NaN
-        h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
-        level = Level(valid.any(1).byte())
-        for stem in cast("Iterable[Stem]", self.stem):
-            level = level.strided(stem.stride)
-            h = stem(h, level)
-        if views == 2:
-            first, second = level.label.chunk(2)
-            level = Level(first + 2 * second, views)
-            h = torch.add(*h.chunk(2))
-        h = self.widen(h)
-        for block in cast("Iterable[Block]", self.blocks):
-            before, level = level, level.strided(block.stride)
-            h = block(h, before, level)
-        end = -(-time // self.stride)
+        h, level = deque(self._passed(x, valid, views), maxlen=1).pop()
+        end = -(-x.shape[-1] // self.stride)
         h, label = self.norm(h)[:, :end], level.label[:, :end]
         if views == 1:
             return Tokens(h, label != 0)
         valid = torch.cat([label == 1, label == 2])
         return Tokens(torch.where(valid.unsqueeze(-1), h.repeat(2, 1, 1), 0), valid)
+
+    def _passed(self, x: Tensor, valid: Tensor, views: int) -> Iterator[tuple[Tensor, Level]]:
+        """What each layer gives, one after the other, filled up to whole blocks."""
+        padding = (0, -x.shape[-1] % self.grid)
+        x, valid = F.pad(x, padding), F.pad(valid, padding)
+        seen = torch.where(valid, x, 0.0)  # not a product: what is hidden may be NaN
+        h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
+        level = Level(valid.any(1).byte())
+        for number, stem in enumerate(cast("Iterable[Stem]", self.stem), start=1):
+            level = level.strided(stem.stride)
+            h = stem(h, level)
+            if number < len(self.stem):
+                yield h, level
+        if views == 2:
+            first, second = level.label.chunk(2)
+            level = Level(first + 2 * second, views)
+            h = torch.add(*h.chunk(2))
+        h = self.widen(h)
+        yield h, level
+        for block in cast("Iterable[Block]", self.blocks):
+            before, level = level, level.strided(block.stride)
+            h = block(h, before, level)
+            yield h, level
 
 
 class LocalDecoder(nn.Module):

@@ -1,19 +1,36 @@
 """Pooling: tokens, whole or in pieces, to one vector."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nerula.encoders import Tokens
+from nerula.encoders import Encoder, Tokens
 from nerula.precision import in_full
 
 POOLINGS = ("mean", "stats", "moments")
+READ_OUTS = (*POOLINGS, "layers")
+"""How an embedding is made: of an encoder's tokens, or of all its layers."""
 DIRECTIONS = 32
 """Along so many directions tokens are compared by `moments`."""
+
+
+def read_out(encoder: Encoder, x: Tensor, valid: Tensor, kind: str) -> Tensor:
+    """Encode a signal of any length and pool to one vector: its tokens, or all `layers`."""
+    if kind == "layers":
+        return pool_layers(encoder.layered(x, valid))
+    return pool(encoder.pieces(x, valid), kind)
+
+
+def read_out_size(encoder: Encoder, kind: str) -> int:
+    """Count the values of what is read out."""
+    if kind == "layers":
+        before = sum(width for width, _ in encoder.profile[:-1])
+        return pooled_size(encoder.width, "moments") + 2 * before
+    return pooled_size(encoder.width, kind)
 
 
 def pooled_size(width: int, kind: str) -> int:
@@ -25,8 +42,9 @@ def pooled_size(width: int, kind: str) -> int:
 
 
 def learnt(kind: str) -> str:
-    """Say how a loss pools: covariances are only for reading out, no weight depends on them."""
-    return "stats" if kind == "moments" else kind
+    """Say how a loss pools: covariances and earlier layers are only for reading out, no weight
+    depends on them."""
+    return "stats" if kind in ("moments", "layers") else kind
 
 
 class Part(NamedTuple):
@@ -50,24 +68,42 @@ def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
     if kind == "mean":
         counts, means = zip(*(_mean(tokens) for tokens in pieces), strict=True)
         return _joined(torch.stack(counts), torch.stack(means))
-    parts = Part(*map(torch.stack, zip(*(_part(one, kind) for one in pieces), strict=True)))
-    mean = _joined(parts.seen, parts.mean)
-    count = parts.seen.sum(0).clamp(min=1)
+    return torch.cat(_summary([_part(tokens, kind) for tokens in pieces], kind), dim=1)
+
+
+def pool_layers(pieces: Iterable[Sequence[Tokens]]) -> Tensor:
+    """`moments` of the last layer, then mean and standard deviation of each one before it."""
+    parts = [
+        (*(_part(tokens, "stats") for tokens in before), _part(last, "moments"))
+        for *before, last in pieces
+    ]
+    *before, last = zip(*parts, strict=True)
+    found = _summary(last, "moments")
+    for layer in before:
+        found += _summary(layer, "stats")[:2]
+    return torch.cat(found, dim=1)
+
+
+def _summary(parts: Sequence[Part], kind: str) -> list[Tensor]:
+    """What is known of the tokens of all pieces: mean, deviation, maximum, covariances."""
+    whole = Part(*map(torch.stack, zip(*parts, strict=True)))
+    mean = _joined(whole.seen, whole.mean)
+    count = whole.seen.sum(0).clamp(min=1)
     # Deviations from each piece's own mean, then of the means: squares of large numbers that
     # nearly cancel would leave noise.
-    off = parts.mean - mean
-    squares = parts.squares.sum(0) + (parts.seen * off.square()).sum(0)
+    off = whole.mean - mean
+    squares = whole.squares.sum(0) + (whole.seen * off.square()).sum(0)
     deviation = (squares / count).clamp(min=1e-8).sqrt()
-    peak = parts.peak.amax(0)
+    peak = whole.peak.amax(0)
     anything = torch.isfinite(peak)
     found = [mean, deviation * anything, peak.masked_fill(~anything, 0.0)]
     if kind == "moments":
         along = off @ directions(mean.shape[-1], mean.device).to(off.dtype)
-        products = parts.products.sum(0)
-        products = products + torch.einsum("pb,pbi,pbj->bij", parts.seen[..., 0], along, along)
+        products = whole.products.sum(0)
+        products = products + torch.einsum("pb,pbi,pbj->bij", whole.seen[..., 0], along, along)
         row, column = torch.triu_indices(*products.shape[1:], device=mean.device)
         found.append(products[:, row, column] / count)
-    return torch.cat(found, dim=1)
+    return found
 
 
 @cache

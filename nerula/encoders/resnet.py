@@ -1,6 +1,8 @@
 """One-dimensional residual networks: He et al. 2015, [3, 4, 6, 3] bottlenecks."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +77,7 @@ class ResNet(Encoder):
         self.stem = Convolution(2 * leads, widths[0], 7, 2)
         self.norm = kind(widths[0])
         self.context, self.stride = 3 + 2, 4
-        blocks = []
+        blocks, profile = [], []
         inputs = widths[0]
         for stage, (inner, depth) in enumerate(zip(widths, depths, strict=True)):
             for place in range(depth):
@@ -84,12 +86,23 @@ class ResNet(Encoder):
                 inputs = 4 * inner
                 self.context += self.stride
                 self.stride *= stride
+            profile.append((inputs, self.stride))
+        self.profile = tuple(profile)
+        self.ends = tuple(accumulate(depths))
         self.blocks = nn.ModuleList(blocks)
         self.width = inputs
         self.grid = self.stride
 
     def forward(self, x: Tensor, valid: Tensor) -> Tokens:
         """Encode in one piece."""
+        return deque(self._passed(x, valid), maxlen=1).pop()
+
+    def layers(self, x: Tensor, valid: Tensor) -> list[Tokens]:
+        """Encode in one piece: the stages."""
+        return [*self._passed(x, valid)]
+
+    def _passed(self, x: Tensor, valid: Tensor) -> Iterator[Tokens]:
+        """What each stage gives, one after the other."""
         seen = torch.where(valid, x, 0.0)
         h = torch.cat([seen, valid.to(seen.dtype)], dim=1).transpose(1, 2).contiguous()
         token = valid.any(1)[:, ::2]
@@ -97,7 +110,8 @@ class ResNet(Encoder):
         h = F.max_pool1d(h.transpose(1, 2), 3, 2, 1).transpose(1, 2)
         token = token[:, ::2]
         h = h * token.unsqueeze(-1)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
             token = token[:, :: block.stride]
             h = block(h, token.unsqueeze(-1))
-        return Tokens(h, token)
+            if number in self.ends:
+                yield Tokens(h, token)

@@ -5,7 +5,8 @@ https://arxiv.org/abs/2203.06889.
 """
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -131,16 +132,28 @@ class Wav2Vec(nn.Module):
         h: Tensor = self._dropped(self.enter(features))
         return h
 
+    def layers(self, x: Tensor, visible: Tensor) -> list[Tokens]:
+        """What the front gives in the transformer's width, and each block."""
+        values, there = self.front(x, visible)
+        passed = self._passed(self.entered(self.norm(values)), there)
+        return [Tokens(h, there) for h in passed]
+
     def contextual(self, h: Tensor, there: Tensor) -> Tokens:
         """Tokens (B, T', width), some of them perhaps masked, in the light of all others."""
+        return Tokens(deque(self._passed(h, there), maxlen=1).pop(), there)
+
+    def _passed(self, h: Tensor, there: Tensor) -> Iterator[Tensor]:
+        """What each layer gives, one after the other; zero where nothing is."""
         seen = there.unsqueeze(-1)
         h = h * seen
+        yield h
         h = h + self.positions(h)
         h = self._dropped(self.context_norm(h) if self.post else h)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
             h = block(h, there)
-        h = h if self.post else self.context_norm(h)
-        return Tokens(h * seen, there)
+            if number == len(self.blocks) and not self.post:
+                h = self.context_norm(h)
+            yield h * seen
 
     def _dropped(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training) if self.dropout else h

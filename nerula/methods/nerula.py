@@ -27,7 +27,7 @@ from nerula.bounds import (
 from nerula.encoders import PIECE, Encoder, Tokens, overlapping
 from nerula.encoders.heads import PooledProjection, Target, VectorProjection, mlp
 from nerula.encoders.local import LocalDecoder, LocalEncoder
-from nerula.encoders.pool import POOLINGS, learnt, pool
+from nerula.encoders.pool import READ_OUTS, learnt, pool, read_out
 from nerula.encoders.resnet import ResNet
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.errors import UsageError
@@ -99,7 +99,8 @@ class Nerula(Method):
     recon_weight: weight of L_recon.
     both_views: rebuild the signal from both views; the paper, from one.
     huber_delta: where the Huber loss turns from squares to distances, in the encoder's units.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
     encoder: `local`, masked convolutions and windowed attention, or `resnet`.
@@ -152,7 +153,7 @@ class Nerula(Method):
         recon_weight: Weight = 10.0,
         both_views: bool = False,
         huber_delta: Positive = 1.0,
-        pooling: Annotated[str, one_of(POOLINGS)] = "moments",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "layers",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,
@@ -248,7 +249,7 @@ class Nerula(Method):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the latents of everything that is valid; any length, in bounded memory."""
         scaled = scale(x, valid, self.normalise, self.unit)
-        return pool(self.encoder.pieces(scaled.x, scaled.visible), self.pooling)
+        return read_out(self.encoder, scaled.x, scaled.visible, self.pooling)
 
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:
         """Rebuild all from what is valid, in mV; any length, in bounded memory."""

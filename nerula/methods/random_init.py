@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nerula.bounds import Count, Positive, Widths, one_of
 from nerula.encoders.backbone import ENCODERS, Backbone
-from nerula.encoders.pool import POOLINGS
+from nerula.encoders.pool import READ_OUTS
 from nerula.encoders.resnet import NORMS
 from nerula.encoders.scale import SCALINGS
 from nerula.method import Control, Needs
@@ -25,7 +25,8 @@ class RandomInit(Control):
     encoder: `local`, NERULA's, or `resnet` (He's 3-4-6-3 bottlenecks).
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `position` or `batch`.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -35,7 +36,7 @@ class RandomInit(Control):
         encoder: Annotated[str, one_of(ENCODERS)] = "local",
         widths: Widths = (64, 64, 64, 64),
         norm: Annotated[str, one_of(NORMS)] = "position",
-        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "mean",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,

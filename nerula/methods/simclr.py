@@ -10,7 +10,7 @@ from nerula.augment import augment
 from nerula.bounds import Count, Positive, Widths, one_of
 from nerula.encoders.backbone import ENCODERS, Backbone
 from nerula.encoders.heads import PooledProjection
-from nerula.encoders.pool import POOLINGS
+from nerula.encoders.pool import READ_OUTS
 from nerula.encoders.resnet import NORMS
 from nerula.encoders.scale import SCALINGS
 from nerula.loss import effective_rank, nt_xent, spread
@@ -37,7 +37,8 @@ class Simclr(Method):
     encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -55,7 +56,7 @@ class Simclr(Method):
         encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
         widths: Widths = (64, 64, 64, 64),
         norm: Annotated[str, one_of(NORMS)] = "batch",
-        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "mean",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from nerula.augment import fewer_leads
 from nerula.bounds import Count, Positive, Share, Widths, any_of, one_of, within
 from nerula.encoders.backbone import ENCODERS
-from nerula.encoders.pool import POOLINGS
+from nerula.encoders.pool import READ_OUTS
 from nerula.encoders.resnet import NORMS
 from nerula.encoders.scale import SCALINGS
 from nerula.errors import UsageError
@@ -141,7 +141,8 @@ class Supervised(Predictor):
     encoder: `resnet` or `local`, NERULA's.
     widths: of the ResNet's four stages.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -160,7 +161,7 @@ class Supervised(Predictor):
         encoder: Annotated[str, one_of(ENCODERS)] = "resnet",
         widths: Widths = (64, 64, 64, 64),
         norm: Annotated[str, one_of(NORMS)] = "batch",
-        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "mean",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,

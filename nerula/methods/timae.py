@@ -1,5 +1,6 @@
 """Ti-MAE: masked autoencoders of time series (Li et al. 2023, https://arxiv.org/abs/2301.08871)."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from nerula.bounds import COUNT, Count, Number, Part, Positive, divides, one_of
 from nerula.encoders import Tokens
-from nerula.encoders.pool import POOLINGS, learnt, pool
+from nerula.encoders.pool import READ_OUTS, learnt, pool, pool_layers
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.encoders.transformer import TransformerBlock, sinusoids
 from nerula.loss import effective_rank, masked_mse, spread
@@ -42,7 +43,8 @@ class Timae(Method):
     heads: of the attention.
     decoder_width: of the decoder's tokens.
     decoder_depth: blocks of the decoder.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -58,7 +60,7 @@ class Timae(Method):
         heads: Annotated[int, COUNT, divides("width", "decoder_width")] = 4,
         decoder_width: Count = 32,
         decoder_depth: Number = 2,
-        pooling: Annotated[str, one_of(POOLINGS)] = "mean",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "mean",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,
@@ -97,6 +99,8 @@ class Timae(Method):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the encoder's tokens of all valid points; any length, in bounded memory."""
         scaled = scale(x, valid, self.normalise, self.unit)
+        if self.pooling == "layers":
+            return pool_layers(self._layers(*piece) for piece in _pieces(scaled))
         return pool((self._whole(*piece) for piece in _pieces(scaled)), self.pooling)
 
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -112,16 +116,25 @@ class Timae(Method):
         latents = self._encode(self._points(x, visible), there)
         return Tokens(latents * there.unsqueeze(-1), there)
 
+    def _layers(self, x: Tensor, visible: Tensor) -> list[Tokens]:
+        """What each layer gives for all points, from their first tokens on."""
+        there = visible.any(1)
+        passed = self._passed(self._points(x, visible), there)
+        return [Tokens(h * there.unsqueeze(-1), there) for h in passed]
+
     def _points(self, x: Tensor, visible: Tensor) -> Tensor:
         """One token for each point: (B, T, width)."""
         h: Tensor = self.points(torch.where(visible, x, 0.0)).transpose(1, 2)
         return h + sinusoids(h.shape[1], h.shape[2], h.device).to(h.dtype)
 
     def _encode(self, h: Tensor, there: Tensor) -> Tensor:
-        for block in self.encoder:
+        return deque(self._passed(h, there), maxlen=1).pop()
+
+    def _passed(self, h: Tensor, there: Tensor) -> Iterator[Tensor]:
+        yield h
+        for number, block in enumerate(self.encoder, start=1):
             h = block(h, there)
-        latents: Tensor = self.norm(h)
-        return latents
+            yield self.norm(h) if number == len(self.encoder) else h
 
     def _entered(self, latents: Tensor, there: Tensor) -> Tensor:
         """In the decoder's width, the learned token where the encoder saw nothing."""

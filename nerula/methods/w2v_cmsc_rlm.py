@@ -20,8 +20,7 @@ from nerula.bounds import (
     divides,
     one_of,
 )
-from nerula.encoders import Tokens
-from nerula.encoders.pool import POOLINGS, pool
+from nerula.encoders.pool import READ_OUTS, pool, pool_layers
 from nerula.encoders.quantiser import Quantised, Quantiser
 from nerula.encoders.scale import SCALINGS, inputs, scale
 from nerula.encoders.wav2vec import NORMS, Wav2Vec
@@ -87,7 +86,8 @@ class W2vCmscRlm(Method):
     kernel_groups: parts of that convolution.
     post: normalise after each sum, as the released code does, not before.
     dropout: in the transformer, from torch's own random numbers.
-    pooling: `mean`, `stats` (mean, deviation, maximum), or `moments` (and covariances).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
+        (and mean and deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -141,7 +141,7 @@ class W2vCmscRlm(Method):
         kernel_groups: Annotated[int, COUNT, divides("width")] = 16,
         post: bool = False,
         dropout: BelowOne = 0.0,
-        pooling: Annotated[str, one_of(POOLINGS)] = "moments",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "layers",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 12,
@@ -207,13 +207,16 @@ class W2vCmscRlm(Method):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the context vectors; a lead that is not valid is one that was masked."""
         scaled = scale(x, valid, self.normalise, self.unit)
-        return pool(self._pieces(scaled.x, scaled.visible), self.pooling)
+        pieces = self._pieces(scaled.x, scaled.visible)
+        if self.pooling == "layers":
+            return pool_layers(self.encoder.layers(*piece) for piece in pieces)
+        return pool((self.encoder(*piece) for piece in pieces), self.pooling)
 
-    def _pieces(self, x: Tensor, visible: Tensor) -> Iterator[Tokens]:
+    def _pieces(self, x: Tensor, visible: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         length = LONGEST * self.encoder.stride
         for start in range(0, x.shape[-1], length):
             piece = slice(start, start + length)
-            yield self.encoder(x[..., piece], visible[..., piece])
+            yield x[..., piece], visible[..., piece]
 
     def _heat(self, progress: float) -> float:
         """Temperature of the Gumbel softmax: equal shares of the way cool it by equal factors."""

@@ -28,6 +28,7 @@ from nerula.onnx.layers import (
     measured,
     norm,
     pooled,
+    pooled_layers,
     scaled,
     unit_length,
     window_bias,
@@ -52,10 +53,13 @@ def embedding(g: Graph, method: Method, signal: Value) -> Value:
         raise _unknown(method)
     if type(encoder) not in ENCODERS:
         raise _unknown(method)
-    tokens = ENCODERS[type(encoder)](
+    layers = ENCODERS[type(encoder)](
         g, encoder, scaled(g, measured(g, signal), holder.normalise, holder.unit)
     )
-    z = pooled(g, *tokens, holder.pooling, encoder.width)
+    if holder.pooling == "layers":
+        z = pooled_layers(g, layers, encoder.width)
+    else:
+        z = pooled(g, *layers[-1], holder.pooling, encoder.width)
     return unit_length(g, z) if isinstance(own, Backbone) and own.directions else z
 
 
@@ -80,20 +84,23 @@ def _entrance(g: Graph, signal: Signal, grid: int) -> tuple[Value, Value]:
 # --- NERULA's encoder ----------------------------------------------------------------------------
 
 
-def local(g: Graph, encoder: LocalEncoder, signal: Signal) -> Tokens:
+def local(g: Graph, encoder: LocalEncoder, signal: Signal) -> list[Tokens]:
     """Masked convolutions, then blocks of windowed attention."""
     blocks = list(cast("Iterable[Block]", encoder.blocks))
     lengths = [block_of(block.reach) for block in blocks if block.reach]
     lengths += [2 * block_length(block.reach) for block in blocks if block.rotary]
     h, seen = _entrance(g, signal, encoder.stride * math.lcm(1, *lengths))
+    layers: list[Tokens] = []
     for stem in cast("Iterable[Stem]", encoder.stem):
         seen = _strided(g, seen, stem.stride)
         mixed = h
         for layer in stem.mix if isinstance(stem.mix, nn.Sequential) else [stem.mix]:
             mixed = _mixed(g, mixed, layer)
         h = gelu(g, norm(g, g.op("Mul", mixed, seen), stem.norm))
+        layers.append(Tokens(h, seen))
     if isinstance(encoder.widen, nn.Linear):
         h = linear(g, h, encoder.widen.weight)
+    layers[-1:] = [Tokens(h, seen)]
     biases: dict[tuple[Value, int], Value] = {}
     for block in blocks:
         seen = _strided(g, seen, block.stride)
@@ -101,7 +108,9 @@ def local(g: Graph, encoder: LocalEncoder, signal: Signal) -> Tokens:
         if key not in biases:
             biases[key] = window_bias(g, *key)
         h = _block(g, block, h, seen, biases[key])
-    return Tokens(norm(g, h, encoder.norm), seen)
+        layers.append(Tokens(h, seen))
+    layers[-1] = Tokens(norm(g, h, encoder.norm), seen)
+    return layers
 
 
 def _strided(g: Graph, seen: Value, stride: int) -> Value:
@@ -139,7 +148,7 @@ def _block(g: Graph, block: Block, x: Value, seen: Value, bias: Value) -> Value:
 # --- the ResNet ----------------------------------------------------------------------------------
 
 
-def resnet(g: Graph, encoder: ResNet, signal: Signal) -> Tokens:
+def resnet(g: Graph, encoder: ResNet, signal: Signal) -> list[Tokens]:
     """He's network. Behind the recording's end there is nothing, so it is zero everywhere."""
     ones = g.op("Add", g.op("Mul", signal.seen, g.constant(0.0)), g.constant(1.0))
     h, seen = _entrance(g, signal, encoder.stride)
@@ -149,7 +158,8 @@ def resnet(g: Graph, encoder: ResNet, signal: Signal) -> Tokens:
     h = g.op("Mul", g.op("Relu", norm(g, convolution(g, h, encoder.stem), encoder.norm)), seen)
     seen, inside = _strided(g, seen, 2), _strided(g, inside, 2)
     h = g.op("Mul", maximum(g, h, 2), seen)
-    for block in cast("Iterable[Bottleneck]", encoder.blocks):
+    layers = []
+    for number, block in enumerate(cast("Iterable[Bottleneck]", encoder.blocks), start=1):
         narrow = g.op("Relu", norm(g, _mixed(g, h, block.reduce[0]), block.reduce[1]))
         narrow = convolution(g, g.op("Mul", narrow, inside), block.local)
         skip = _strided(g, h, block.stride)
@@ -159,10 +169,12 @@ def resnet(g: Graph, encoder: ResNet, signal: Signal) -> Tokens:
         if isinstance(block.skip, nn.Sequential):
             skip = norm(g, _mixed(g, skip, block.skip[0]), block.skip[1])
         h = g.op("Mul", g.op("Relu", g.op("Add", wide, skip)), seen)
-    return Tokens(h, seen)
+        if number in encoder.ends:
+            layers.append(Tokens(h, seen))
+    return layers
 
 
-ENCODERS: dict[type[Encoder], Callable[[Graph, Any, Signal], Tokens]] = {
+ENCODERS: dict[type[Encoder], Callable[[Graph, Any, Signal], list[Tokens]]] = {
     LocalEncoder: local,
     ResNet: resnet,
 }
