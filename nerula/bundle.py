@@ -153,6 +153,13 @@ def save(
         raise trouble(folder, error) from error
 
 
+def rebuilt(method: Method, arguments: Mapping[str, Any]) -> Method:
+    """The same weights under other arguments, without what only training needs."""
+    made, held = _build(type(method), arguments), method.state_dict()
+    made.load_state_dict({name: held[name] for name in made.state_dict()})
+    return made
+
+
 def embed_probe(model: Model) -> NDArray[np.float32]:
     """The embedding of the first recording of the bundled sample, the same for every lead."""
     ecg, leads = sample.load(), model.contract.leads

@@ -30,7 +30,7 @@ from nerula.model import Model
 from nerula.options import Options
 from nerula.store import Store
 from nerula.train import train
-from nerula.tuned import Array, Check, Finetuned, Rows, predict_rows
+from nerula.tuned import Array, Check, Finetuned, Rows, body_of, learnable, predict_rows
 from nerula.typed import typed
 
 IDENTITY = "identity"
@@ -43,7 +43,7 @@ LEAST_STEPS = 200
 """However few the labels are, so many steps are made: more epochs then."""
 CHECKS = 20
 """How often the validation part is predicted, at most."""
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the same call would come to other weights."""
 LEAST_VALIDATION = 10
 """With fewer recordings to choose an epoch on, the last one is kept."""
@@ -106,7 +106,7 @@ def finetune(
         Which leads it may see, such as ("I", "II", "V2"); the others are not valid. A model of one
         lead takes any one.
     """
-    body, contract, length = _body(model, store, window)
+    body, contract, length = _body(model, store, window, frozen=frozen)
     chosen, labels = _checked(store, rows, targets, kind, outputs)
     share = 0.0 if kind == IDENTITY else validation
     whose = subjects_of(store, chosen) if people is None else np.asarray(people).tolist()
@@ -262,17 +262,20 @@ def subjects_of(store: Store, rows: Rows) -> list[str]:
     return [subject[row] or f"row {row}" for row in rows]
 
 
-def _body(model: Model | Method, store: Store, window: float) -> tuple[Method, Contract, int]:
+def _body(
+    model: Model | Method, store: Store, window: float, *, frozen: bool
+) -> tuple[Method, Contract, int]:
     """A copy of what is to be trained, the contract of its signals, the samples of its window."""
-    held, method = store.contract, model.method if isinstance(model, Model) else model
-    body = deepcopy(method.body if isinstance(method, Predictor) else method)
+    held = store.contract
     if isinstance(model, Model):
         if model.contract.rate != held.rate:
             raise UsageError(
                 f"The model expects {model.contract.rate:g} Hz, {store.path} has {held.rate:g}.",
                 f"Prepare the store with --rate {model.contract.rate:g}.",
             )
-        return body, model.contract, model.window
+        body = body_of(model.method)
+        return deepcopy(body) if frozen else learnable(model), model.contract, model.window
+    body = deepcopy(body_of(model))
     if body.needs.leads != len(held.leads):
         raise UsageError(f"The method has {body.needs.leads} leads, the store {len(held.leads)}.")
     return body, held, round(window * held.rate)

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from nerula import bundle
+from nerula.encoders.pool import learnt
 from nerula.errors import NerulaError, UsageError
 from nerula.leads import Plan, planned
 from nerula.method import Method
 from nerula.methods.supervised import Predictor
 from nerula.model import Model
 from nerula.portable import Probe
-from nerula.schema import CONFIG, HEAD
+from nerula.schema import CONFIG, HEAD, Config
 from nerula.store import Store
 from nerula.together import BatchNorm
 
@@ -107,12 +108,12 @@ class Finetuned:
                 "Name a new folder.",
             )
         config, method = self.start.config, deepcopy(self.start.method)
-        _body(method).load_state_dict(learner.body.state_dict())
+        body_of(method).load_state_dict(learner.body.state_dict())
         bundle.save(
             folder,
             method,
             name=config.method,
-            arguments=config.arguments,
+            arguments=config.arguments if learner.frozen else _learnt_arguments(config),
             contract=self.model.contract,
             window=self.model.window,
             training=self.training,
@@ -164,11 +165,31 @@ def load(
         raise NerulaError(
             f"{folder / HEAD} is not the head of a network that was tuned."
         ) from None
-    learner = _learner(deepcopy(_body(model.method)), head, kind)
+    learner = _learner(deepcopy(body_of(model.method)), head, kind)
     tuned = Model(learner.to(device), model.contract, model.window, bf16=precision == "bf16")
     return Finetuned(
         tuned, kind, leads, checks, epoch, start=model, training=training, about=head.about
     )
+
+
+def learnable(model: Model) -> Method:
+    """A copy of what embeds, for a head that learns with it: pooled as losses pool tokens.
+
+    Covariances and earlier layers are for probes of what stays as it is. Under a network that
+    learns they are a thousand ways more to fit few labels.
+    """
+    body = deepcopy(body_of(model.method))
+    if model.config is None or isinstance(model.method, Predictor):
+        return body
+    return bundle.rebuilt(body, _learnt_arguments(model.config))
+
+
+def _learnt_arguments(config: Config) -> dict[str, Any]:
+    """A model's arguments, pooled as losses pool."""
+    arguments = dict(config.arguments)
+    if "pooling" in arguments:
+        arguments["pooling"] = learnt(arguments["pooling"])
+    return arguments
 
 
 def predict_rows(model: Model, store: Store, rows: Rows, leads: tuple[str, ...]) -> Array:
@@ -197,7 +218,7 @@ def _predictor(model: Model) -> Predictor:
     return model.method
 
 
-def _body(method: Method) -> Method:
+def body_of(method: Method) -> Method:
     """What embeds: of a method that has a head, all but the head."""
     return method.body if isinstance(method, Predictor) else method
 

@@ -97,8 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     }
     | {"schema"},
     "sklearn": GROUND | {"bundle", "given", "model"},
-    "tuned": {"bundle", "errors", "leads", "method", "methods", "model", "portable", "schema"}
-    | {"store", "together"},
+    "tuned": {"bundle", "encoders", "errors", "leads", "method", "methods", "model", "portable"}
+    | {"schema", "store", "together"},
     "finetune": {
         "batches",
         "census",

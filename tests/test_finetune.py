@@ -226,6 +226,26 @@ def test_a_finetuned_network_is_kept_as_a_model_and_a_probe_of_it(
     }
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_earlier_layers_are_read_out_of_what_stays_as_it_is(
+    beats: Store, tmp_path: Path, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that learns with the encoder gets what losses get, on disk too."""
+    monkeypatch.setattr("nerula.finetune.LEAST_STEPS", 2)
+    start = nerula.load("nerula-small")
+    assert start.config is not None
+    model = tuned(beats, model=start, frozen=frozen, epochs=1)
+    size = start.config.dimensions
+    values = size if frozen else 3 * 128
+    assert model.learner.head.in_features == values < size + frozen
+    kept = bundle.load(model.save(tmp_path / "kept"))
+    assert kept.config is not None
+    assert kept.config.arguments["pooling"] == ("layers" if frozen else "stats")
+    again = load(tmp_path / "kept").predict(beats, TEST)
+    assert np.allclose(again, model.predict(beats, TEST), atol=1e-5)
+    assert start.method.pooling == "layers"
+
+
 def test_what_cannot_be_saved_is_refused_in_words(
     beats: Store, classes: Finetuned, tmp_path: Path
 ) -> None:
