@@ -24,7 +24,7 @@ from nerula.method import Method
 from nerula.methods.supervised import Predictor
 from nerula.model import Model
 from nerula.portable import Probe
-from nerula.schema import CONFIG, HEAD, Config
+from nerula.schema import CONFIG, HEAD
 from nerula.store import Store
 from nerula.together import BatchNorm
 
@@ -113,7 +113,7 @@ class Finetuned:
             folder,
             method,
             name=config.method,
-            arguments=config.arguments if learner.frozen else _learnt_arguments(config),
+            arguments=config.arguments if learner.frozen else _learnt_arguments(self.start),
             contract=self.model.contract,
             window=self.model.window,
             training=self.training,
@@ -178,16 +178,15 @@ def learnable(model: Model) -> Method:
     Covariances and earlier layers are for probes of what stays as it is. Under a network that
     learns they are a thousand ways more to fit few labels.
     """
-    body = deepcopy(body_of(model.method))
     if model.config is None or isinstance(model.method, Predictor):
-        return body
-    return bundle.rebuilt(body, _learnt_arguments(model.config))
+        return deepcopy(body_of(model.method))
+    return bundle.rebuilt(model.method, _learnt_arguments(model))
 
 
-def _learnt_arguments(config: Config) -> dict[str, Any]:
-    """A model's arguments, pooled as losses pool."""
-    arguments = dict(config.arguments)
-    if "pooling" in arguments:
+def _learnt_arguments(model: Model) -> dict[str, Any]:
+    """A model's arguments, pooled as losses pool; one with a head has learned with its own."""
+    arguments = dict(model.config.arguments) if model.config else {}
+    if "pooling" in arguments and not isinstance(model.method, Predictor):
         arguments["pooling"] = learnt(arguments["pooling"])
     return arguments
 

@@ -131,6 +131,7 @@ class Timae(Method):
         return deque(self._passed(h, there), maxlen=1).pop()
 
     def _passed(self, h: Tensor, there: Tensor) -> Iterator[Tensor]:
+        """What each layer of the encoder gives, one after the other."""
         yield h
         for number, block in enumerate(self.encoder, start=1):
             h = block(h, there)
