@@ -83,6 +83,10 @@ class Method(nn.Module, ABC):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """(B, L, T) mV and its validity to embeddings (B, D)."""
 
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """What is watched for collapse in training: what the loss works on, (B, any)."""
+        return self.embed(x, valid)
+
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:  # noqa: ARG002
         """Rebuild (B, L, T) from what is valid, throughout, in mV."""
         raise TypeError(f"{type(self).__name__} has no reconstruction path")

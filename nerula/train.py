@@ -179,7 +179,7 @@ def _probe(method: Method, batches: Batches, bf16: bool) -> tuple[float, float]:
     x, valid, *_ = batches.windows(rows, np.zeros(len(rows), np.int64))
     method.eval()
     with torch.autocast(batches.device.type, torch.bfloat16, enabled=bf16):
-        z = method.embed(x[:, 0], valid[:, 0]).float()
+        z = method.watched(x[:, 0], valid[:, 0]).float()
     method.train()
     return float(effective_rank(z)), float(spread(z))
 

@@ -77,6 +77,27 @@ def test_all_layers_are_the_moments_of_the_tokens_and_more(name: str) -> None:
     assert not read["layers"][2].any()
 
 
+UNLABELLED = [name for name in READ_OUT if find(name).trains and name != "supervised"]
+LAST_NORMS = {"nerula": "encoder.norm", "w2v_cmsc_rlm": "encoder.context_norm", "timae": "norm"}
+"""The layer whose weights, where they are zero, make all tokens the same."""
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+def test_a_collapse_is_watched_for_in_what_the_loss_works_on(name: str) -> None:
+    """Earlier layers that are read out must not hide last tokens that are all the same."""
+    method = made(name, pooling="layers").eval()
+    x, valid = signals(6, method.needs.leads)
+    with torch.no_grad():
+        watched, embedded = method.watched(x, valid), method.embed(x, valid)
+        assert watched.shape[1] < embedded.shape[1]
+        assert not torch.allclose(watched[0], watched[1], atol=1e-3)
+        if name in LAST_NORMS:
+            method.get_submodule(LAST_NORMS[name]).weight.zero_()
+            watched, embedded = method.watched(x, valid), method.embed(x, valid)
+            assert torch.allclose(watched[0], watched[1], atol=1e-4)
+            assert not torch.allclose(embedded[0], embedded[1], atol=1e-3)
+
+
 def test_arguments_are_keyword_only_with_plain_defaults(name: str) -> None:
     parameters = list(inspect.signature(find(name).__init__).parameters.values())[1:]
     assert parameters

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from nerula.encoders import PIECE, Encoder, Tokens
 from nerula.encoders.local import LocalEncoder
-from nerula.encoders.pool import read_out, read_out_size
+from nerula.encoders.pool import learnt, read_out, read_out_size
 from nerula.encoders.resnet import ResNet
 from nerula.encoders.scale import inputs, scale
 
@@ -74,5 +74,12 @@ class Backbone(Encoder):
 
     def pooled(self, x: Tensor, valid: Tensor) -> Tensor:
         """One vector for each signal of any length: (B, dimensions)."""
-        z = read_out(self, x, valid, self.pooling)
+        return self._read_out(x, valid, self.pooling)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The tokens alone: earlier layers would hide that they are all the same."""
+        return self._read_out(x, valid, learnt(self.pooling))
+
+    def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
+        z = read_out(self, x, valid, pooling)
         return F.normalize(z, dim=-1) if self.directions else z

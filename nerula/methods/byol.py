@@ -103,6 +103,10 @@ class Byol(Method):
         """Pool the encoder's tokens; projector and predictor are thrown away."""
         return self.encoder.pooled(x, valid)
 
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens as the loss does."""
+        return self.encoder.watched(x, valid)
+
     def after_start(self) -> None:
         """Let the target begin as the online network does."""
         if self.target is not None:

@@ -86,3 +86,7 @@ class Cmsc(Method):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the encoder's tokens."""
         return self.encoder.pooled(x, valid)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens as the loss does."""
+        return self.encoder.watched(x, valid)

@@ -248,8 +248,15 @@ class Nerula(Method):
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the latents of everything that is valid; any length, in bounded memory."""
+        return self._read_out(x, valid, self.pooling)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The latents alone: earlier layers would hide that they are all the same."""
+        return self._read_out(x, valid, learnt(self.pooling))
+
+    def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
         scaled = scale(x, valid, self.normalise, self.unit)
-        return read_out(self.encoder, scaled.x, scaled.visible, self.pooling)
+        return read_out(self.encoder, scaled.x, scaled.visible, pooling)
 
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:
         """Rebuild all from what is valid, in mV; any length, in bounded memory."""

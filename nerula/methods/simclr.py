@@ -86,3 +86,7 @@ class Simclr(Method):
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the encoder's tokens; the projection head is thrown away."""
         return self.encoder.pooled(x, valid)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Pool the encoder's tokens as the loss does."""
+        return self.encoder.watched(x, valid)

@@ -98,10 +98,17 @@ class Timae(Method):
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the encoder's tokens of all valid points; any length, in bounded memory."""
+        return self._read_out(x, valid, self.pooling)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The tokens alone: earlier layers would hide that they are all the same."""
+        return self._read_out(x, valid, learnt(self.pooling))
+
+    def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
         scaled = scale(x, valid, self.normalise, self.unit)
-        if self.pooling == "layers":
+        if pooling == "layers":
             return pool_layers(self._layers(*piece) for piece in _pieces(scaled))
-        return pool((self._whole(*piece) for piece in _pieces(scaled)), self.pooling)
+        return pool((self._whole(*piece) for piece in _pieces(scaled)), pooling)
 
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:
         """Rebuild all from what is valid, in mV."""

@@ -20,7 +20,7 @@ from nerula.bounds import (
     divides,
     one_of,
 )
-from nerula.encoders.pool import READ_OUTS, pool, pool_layers
+from nerula.encoders.pool import READ_OUTS, learnt, pool, pool_layers
 from nerula.encoders.quantiser import Quantised, Quantiser
 from nerula.encoders.scale import SCALINGS, inputs, scale
 from nerula.encoders.wav2vec import NORMS, Wav2Vec
@@ -206,11 +206,18 @@ class W2vCmscRlm(Method):
 
     def embed(self, x: Tensor, valid: Tensor) -> Tensor:
         """Pool the context vectors; a lead that is not valid is one that was masked."""
+        return self._read_out(x, valid, self.pooling)
+
+    def watched(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The context vectors alone: earlier layers would hide that they are all the same."""
+        return self._read_out(x, valid, learnt(self.pooling))
+
+    def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
         scaled = scale(x, valid, self.normalise, self.unit)
         pieces = self._pieces(scaled.x, scaled.visible)
-        if self.pooling == "layers":
+        if pooling == "layers":
             return pool_layers(self.encoder.layers(*piece) for piece in pieces)
-        return pool((self.encoder(*piece) for piece in pieces), self.pooling)
+        return pool((self.encoder(*piece) for piece in pieces), pooling)
 
     def _pieces(self, x: Tensor, visible: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         length = LONGEST * self.encoder.stride
