@@ -208,48 +208,56 @@ def _turned(g: Graph, pairs: Value, heads: int, size: int, reach: int) -> Value:
 
 def pooled(g: Graph, values: Value, seen: Value, kind: str, width: int) -> Value:
     """`nerula.encoders.pool.pool` of tokens (B, T', width) and `seen` (B, T', 1)."""
-    count = g.sum(seen, 1)
-    least = g.op("Max", count, g.constant(1.0))
-    mean = g.op("Div", g.sum(g.op("Mul", values, seen), 1), least)
+    known = _spread(g, values, seen)
     if kind == "mean":
-        return _flat(g, mean)
-    apart = g.op("Mul", g.op("Sub", values, mean), seen)
+        return _flat(g, known.mean)
     there = g.op("Greater", seen, g.constant(0.5))
     masked = g.op("Where", there, values, g.constant(LOWEST))
     peak = g.op("ReduceMax", masked, axes=[1], keepdims=1)
-    any_seen = g.op("Greater", count, g.constant(0.5))
     parts = [
-        mean,
-        _deviation(g, apart, count, least),
-        g.op("Where", any_seen, peak, g.constant(0.0)),
+        known.mean,
+        known.deviation,
+        g.op("Where", known.anything, peak, g.constant(0.0)),
     ]
     if kind == "moments":
-        parts.append(g.op("Div", _products(g, apart, width), least))
+        parts.append(g.op("Div", _products(g, known.apart, width), known.total))
     return _flat(g, g.op("Concat", *parts, axis=2))
 
 
 def pooled_layers(g: Graph, layers: Sequence[tuple[Value, Value]], width: int) -> Value:
     """`nerula.encoders.pool.pool_layers` of values and `seen` of each layer."""
     *before, last = layers
-    parts = []
-    for values, seen in before:
-        count = g.sum(seen, 1)
-        least = g.op("Max", count, g.constant(1.0))
-        mean = g.op("Div", g.sum(g.op("Mul", values, seen), 1), least)
-        apart = g.op("Mul", g.op("Sub", values, mean), seen)
-        parts += [mean, _deviation(g, apart, count, least)]
-    own = pooled(g, *last, "moments", width)
-    both: Value = g.op("Concat", own, *(_flat(g, part) for part in parts), axis=1)
-    return both
+    parts = [pooled(g, *last, "moments", width)]
+    for layer in before:
+        known = _spread(g, *layer)
+        parts += [_flat(g, known.mean), _flat(g, known.deviation)]
+    joined: Value = g.op("Concat", *parts, axis=1)
+    return joined
 
 
-def _deviation(g: Graph, apart: Value, count: Value, least: Value) -> Value:
-    """The standard deviation of what is so far from the mean; 0 where nothing counts."""
-    squares = g.op("Div", g.sum(g.op("Mul", apart, apart), 1), least)
-    spread = g.op("Sqrt", g.op("Max", squares, g.constant(1e-8)))
-    any_seen = g.op("Greater", count, g.constant(0.5))
-    deviation: Value = g.op("Where", any_seen, spread, g.constant(0.0))
-    return deviation
+class Spread(NamedTuple):
+    """Tokens (B, T', width) over those that are seen."""
+
+    total: Value
+    """(B, 1, 1), 1 where none is."""
+    anything: Value
+    mean: Value
+    apart: Value
+    """(B, T', width) from the mean, 0 where not seen."""
+    deviation: Value
+    """0 where nothing is seen."""
+
+
+def _spread(g: Graph, values: Value, seen: Value) -> Spread:
+    found = g.sum(seen, 1)
+    count = g.op("Max", found, g.constant(1.0))
+    anything = g.op("Greater", found, g.constant(0.5))
+    mean = g.op("Div", g.sum(g.op("Mul", values, seen), 1), count)
+    apart = g.op("Mul", g.op("Sub", values, mean), seen)
+    squares = g.op("Div", g.sum(g.op("Mul", apart, apart), 1), count)
+    deviation = g.op("Sqrt", g.op("Max", squares, g.constant(1e-8)))
+    deviation = g.op("Where", anything, deviation, g.constant(0.0))
+    return Spread(count, anything, mean, apart, deviation)
 
 
 def unit_length(g: Graph, z: Value) -> Value:
