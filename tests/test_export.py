@@ -165,7 +165,7 @@ def bundled() -> Model:
 
 @pytest.fixture(scope="module")
 def file(bundled: Model) -> onnx.ModelProto:
-    return build(bundled, 2128)
+    return build(bundled, 1520)
 
 
 def test_the_bundled_model_is_one_small_file_of_standard_operations(
@@ -173,7 +173,7 @@ def test_the_bundled_model_is_one_small_file_of_standard_operations(
 ) -> None:
     content = file.SerializeToString()
     assert len(content) <= 4_000_000
-    assert content == build(bundled, 2128).SerializeToString()
+    assert content == build(bundled, 1520).SerializeToString()
     assert [(one.domain, one.version) for one in file.opset_import] == [("", OPSET)]
     assert {node.domain for node in file.graph.node} == {""}
     outside = onnx.TensorProto.EXTERNAL
@@ -182,7 +182,7 @@ def test_the_bundled_model_is_one_small_file_of_standard_operations(
         one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
         for one in (*file.graph.input, *file.graph.output)
     }
-    assert shapes == {"signal": ["batch", 1, "time"], "embedding": ["batch", 2128]}
+    assert shapes == {"signal": ["batch", 1, "time"], "embedding": ["batch", 1520]}
 
 
 def test_the_file_agrees_with_embed_as_a_user_calls_it(
@@ -224,7 +224,7 @@ def test_a_linear_probe_is_the_second_output(name: str, bundled: Model) -> None:
     answers, rows, columns = CLASSES[name]
     probe = linear(bundled, "classes", answers, rows, columns)
     x = sample.load().x[:50]
-    content = build(bundled, 2128, probe).SerializeToString()
+    content = build(bundled, 1520, probe).SerializeToString()
     found = outputs(session(content), x)
     expected = probe.probabilities(bundled.embed(x[:, 0], rate=100))
     assert found["probabilities"].shape == (50, len(answers))
@@ -235,12 +235,12 @@ def test_a_linear_probe_is_the_second_output(name: str, bundled: Model) -> None:
 def test_labels_are_probabilities_of_their_own_and_values_are_refused(bundled: Model) -> None:
     labels = linear(bundled, "labels", ("a", "b"), 2, [0, 1])
     x = sample.load().x[:20]
-    found = outputs(session(build(bundled, 2128, labels).SerializeToString()), x)["probabilities"]
+    found = outputs(session(build(bundled, 1520, labels).SerializeToString()), x)["probabilities"]
     expected = labels.probabilities(bundled.embed(x[:, 0], rate=100))
     assert np.abs(found - expected).max() <= 1e-4
     values = linear(bundled, "values", ("years",), 1, [0])
     with pytest.raises(UsageError, match="does not go into the file"):
-        build(bundled, 2128, values)
+        build(bundled, 1520, values)
 
 
 def linear(
@@ -248,10 +248,10 @@ def linear(
 ) -> Probe:
     rng = np.random.default_rng(0)
     arrays = {
-        "coefficients": rng.normal(0, 0.03, (rows, 2128)),
+        "coefficients": rng.normal(0, 0.03, (rows, 1520)),
         "intercepts": rng.normal(0, 0.1, rows),
-        "centre": rng.normal(0, 1, 2128),
-        "spread": rng.random(2128) + 0.5,
+        "centre": rng.normal(0, 1, 1520),
+        "spread": rng.random(1520) + 0.5,
         "columns": np.array(columns),
     }
     return Probe(kind, answers, "linear", arrays, model.identity, {"task": "none"})

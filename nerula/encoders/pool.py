@@ -29,7 +29,7 @@ def read_out_size(encoder: Encoder, kind: str) -> int:
     """Count the values of what is read out."""
     if kind == "layers":
         before = sum(width for width, _ in encoder.profile[:-1])
-        return pooled_size(encoder.width, "moments") + 2 * before
+        return pooled_size(encoder.width, "moments") + before
     return pooled_size(encoder.width, kind)
 
 
@@ -72,7 +72,10 @@ def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
 
 
 def pool_layers(pieces: Iterable[Sequence[Tokens]]) -> Tensor:
-    """`moments` of the last layer, then mean and standard deviation of each one before it."""
+    """`moments` of the last layer, then the standard deviation of each one before it.
+
+    Means of earlier layers say little more, and cost those who have few labels.
+    """
     parts = [
         (*(_part(tokens, "stats") for tokens in before), _part(last, "moments"))
         for *before, last in pieces
@@ -80,7 +83,7 @@ def pool_layers(pieces: Iterable[Sequence[Tokens]]) -> Tensor:
     *before, last = zip(*parts, strict=True)
     found = _summary(last, "moments")
     for layer in before:
-        found += _summary(layer, "stats")[:2]
+        found.append(_summary(layer, "stats")[1])
     return torch.cat(found, dim=1)
 
 

@@ -100,7 +100,7 @@ class Nerula(Method):
     both_views: rebuild the signal from both views; the paper, from one.
     huber_delta: where the Huber loss turns from squares to distances, in the encoder's units.
     pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and mean and deviation of what every earlier layer gives).
+        (and the deviation of what every earlier layer gives).
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
     encoder: `local`, masked convolutions and windowed attention, or `resnet`.

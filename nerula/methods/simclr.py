@@ -38,7 +38,7 @@ class Simclr(Method):
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `batch` or `position`.
     pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and mean and deviation of what every earlier layer gives).
+        (and the deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

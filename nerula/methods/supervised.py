@@ -142,7 +142,7 @@ class Supervised(Predictor):
     widths: of the ResNet's four stages.
     norm: of the ResNet, `batch` or `position`.
     pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and mean and deviation of what every earlier layer gives).
+        (and the deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -44,7 +44,7 @@ class Timae(Method):
     decoder_width: of the decoder's tokens.
     decoder_depth: blocks of the decoder.
     pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and mean and deviation of what every earlier layer gives).
+        (and the deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -87,7 +87,7 @@ class W2vCmscRlm(Method):
     post: normalise after each sum, as the released code does, not before.
     dropout: in the transformer, from torch's own random numbers.
     pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and mean and deviation of what every earlier layer gives).
+        (and the deviation of what every earlier layer gives).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -229,8 +229,7 @@ def pooled_layers(g: Graph, layers: Sequence[tuple[Value, Value]], width: int) -
     *before, last = layers
     parts = [pooled(g, *last, "moments", width)]
     for layer in before:
-        known = _spread(g, *layer)
-        parts += [_flat(g, known.mean), _flat(g, known.deviation)]
+        parts.append(_flat(g, _spread(g, *layer).deviation))
     joined: Value = g.op("Concat", *parts, axis=1)
     return joined
 
