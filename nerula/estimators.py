@@ -1,6 +1,6 @@
 """Estimators: what probes need beside scikit-learn's, in its manner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,60 @@ class Radial:
         near -= self.gamma * squares[:, None]
         np.minimum(near, 0, out=near)
         return np.exp(near, out=near)
+
+
+class Ensemble:
+    """Small networks that begin differently, on the largest principal values; their mean answer.
+
+    Together they are one wide network without a rotation before it, and are kept as that.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Any]], *, most: int, seed: int) -> None:
+        self._makers, self._most, self._seed = makers, most, seed
+
+    def fit(self, x: Floats, target: NDArray[Any]) -> "Ensemble":
+        """Fit all, and join them."""
+        axes = self._axes(x)
+        inner = (x @ axes).astype(np.float32)
+        ones = [make().fit(inner, target) for make in self._makers]
+        first = np.hstack([one.coefs_[0] for one in ones])
+        second = np.vstack([one.coefs_[1] for one in ones]) / len(ones)
+        biases = np.hstack([one.intercepts_[0] for one in ones]).astype(np.float64)
+        offsets: Floats = np.array([one.intercepts_[1] for one in ones], np.float64).mean(axis=0)
+        self._several = target.ndim == 2
+        if self._several:  # where training has only one answer, that one
+            alone = (target == target[0]).all(0)
+            second[:, alone] = 0
+            offsets[alone] = np.where(target[0, alone], np.inf, -np.inf)
+        self.coefs_, self.intercepts_ = [axes @ first, second], [biases, offsets]
+        if hasattr(ones[0], "classes_"):
+            self.classes_ = ones[0].classes_
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        """Values."""
+        return self._raw(x)[:, 0]
+
+    def predict_proba(self, x: Floats) -> Floats:
+        """(N, classes) that add up to 1, or (N, labels) of their own."""
+        raw = self._raw(x)
+        return sigmoid(raw) if self._several else shares(raw)
+
+    def _raw(self, x: Floats) -> Floats:
+        form, arrays = arrays_of(self, "")
+        return FORMS[form].apply(arrays, x)
+
+    def _axes(self, x: Floats) -> Floats:
+        """What standardised values are multiplied with, so that they stay near 1: (D, kept)."""
+        from sklearn.decomposition import PCA
+
+        most = min(self._most, len(x) - 1)
+        if x.shape[1] <= most:
+            return np.eye(x.shape[1])
+        found = PCA(most, svd_solver="randomized", random_state=self._seed).fit(x)
+        size = np.sqrt(found.explained_variance_.mean())
+        axes: Floats = found.components_.T / (size if size > 1e-6 else 1.0)
+        return axes
 
 
 def label_scores(estimator: Any, x: Floats) -> Floats:

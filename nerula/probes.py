@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula.errors import UsageError, nearest
-from nerula.estimators import EachLabel, Radial, Softmax, label_scores
+from nerula.estimators import EachLabel, Ensemble, Radial, Softmax, label_scores
 from nerula.forms import arrays_of, linear_of
 from nerula.metrics import LOWER, METRICS, Answers, Floats
 from nerula.portable import Probe
@@ -28,10 +28,12 @@ MATRIX_ROWS = 20_000
 """Rows at most whose kernel matrix is computed at once, 3.2 GB; the SVC of more takes longer."""
 NEWTON_VALUES = 2000
 """Values at most for which a step of Newton's, with all second derivatives, pays."""
-QUICK = ("logistic", "ridge", "mlp")
+QUICK = ("logistic", "ridge", "mlp", "ensemble")
 TREES, CANDIDATE_TREES = 200, 100
 STEPS, LEAST_EPOCHS, MOST_EPOCHS, _BATCH = 1500, 20, 300, 200
-"""Steps of the MLP: more epochs where there are fewer rows."""
+"""Steps of a network: more epochs where there are fewer rows."""
+NETWORKS, CANDIDATE_NETWORKS, PRINCIPAL = 8, 4, 512
+"""Networks of an ensemble, and how many principal values they are given at most."""
 HELD_OUT = 5
 """One subject in this many is held out where the split has none to choose by."""
 _WEIGHTS = (None, "balanced")
@@ -315,12 +317,23 @@ def _ridge(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:  # 
 
 
 def _mlp(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
+    return _network(kind, 128, seed, size, **chosen)
+
+
+def _ensemble(kind: str, chosen: dict[str, Any], seed: int, size: Size) -> Any:
+    count = CANDIDATE_NETWORKS if size.candidate else NETWORKS
+    seeds = range(count * seed, count * seed + count)
+    makers = [partial(_network, kind, 64, one, size, **chosen) for one in seeds]
+    return Ensemble(makers, most=PRINCIPAL, seed=seed)
+
+
+def _network(kind: str, hidden: int, seed: int, size: Size, **chosen: Any) -> Any:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     made = MLPRegressor if kind == "values" else MLPClassifier
     epochs = max(LEAST_EPOCHS, min(MOST_EPOCHS, STEPS // -(-size.rows // _BATCH)))
     return made(
-        hidden_layer_sizes=(128,),
+        hidden_layer_sizes=(hidden,),
         max_iter=epochs,
         batch_size=min(_BATCH, size.rows),
         random_state=seed,
@@ -334,6 +347,7 @@ MAKERS: dict[str, Callable[[str, dict[str, Any], int, Size], Any]] = {
     "logistic": _logistic,
     "ridge": _ridge,
     "mlp": _mlp,
+    "ensemble": _ensemble,
 }
 """Every probe by its name."""
 
@@ -362,6 +376,9 @@ GRIDS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
     ("mlp", "classes"): _grid(alpha=(0.01, 1.0, 10.0)),
     ("mlp", "values"): _grid(alpha=(0.01, 1.0, 10.0)),
     ("mlp", "labels"): _grid(alpha=(0.01, 1.0, 10.0)),
+    ("ensemble", "classes"): _grid(alpha=(1.0, 0.3, 3.0, 10.0)),
+    ("ensemble", "values"): _grid(alpha=(1.0, 0.3, 3.0, 10.0)),
+    ("ensemble", "labels"): _grid(alpha=(1.0, 0.3, 3.0, 10.0)),
 }
 """What hyper-parameters are chosen from, by probe and kind of question. An SVC's gamma is divided
 by the number of values in an embedding."""

@@ -108,6 +108,8 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "TREES", 30)
     monkeypatch.setattr(probes, "CANDIDATE_TREES", 10)
     monkeypatch.setattr(probes, "STEPS", 300)
+    monkeypatch.setattr(probes, "NETWORKS", 2)
+    monkeypatch.setattr(probes, "CANDIDATE_NETWORKS", 1)
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "TREES", 20)
     monkeypatch.setattr(probes, "CANDIDATE_TREES", 5)
     monkeypatch.setattr(probes, "STEPS", 100)
+    monkeypatch.setattr(probes, "NETWORKS", 2)
+    monkeypatch.setattr(probes, "CANDIDATE_NETWORKS", 1)
 
 
 def examples(kind: str, n: int, seed: int, classes: int = 3) -> Examples:
@@ -99,7 +101,7 @@ def test_margins_that_nothing_calibrates_are_softened_alike() -> None:
 
 
 def test_no_row_gives_no_answer() -> None:
-    for probe in ("forest", "logistic", "svc", "mlp"):
+    for probe in ("forest", "logistic", "svc", "mlp", "ensemble"):
         held = portable(fitted(probe, "classes"))
         assert held.probabilities(np.empty((0, 8))).shape == (0, 3)
 

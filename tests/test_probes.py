@@ -12,6 +12,7 @@ from sklearn.svm import SVC, SVR
 from nerula import probes
 from nerula.errors import UsageError
 from nerula.estimators import Radial
+from nerula.forms import FORMS, arrays_of
 from nerula.metrics import METRICS, Answers
 from nerula.probes import MAKERS, Examples, Question, Size, fit
 
@@ -33,7 +34,7 @@ def score(answers: Answers, name: str) -> float:
     return float(METRICS[name](answers, np.ones((1, len(answers.truth))))[0])
 
 
-@pytest.mark.parametrize("name", ["svc", "forest", "logistic", "mlp"])
+@pytest.mark.parametrize("name", ["svc", "forest", "logistic", "mlp", "ensemble"])
 @pytest.mark.parametrize("carved", [True, False])
 def test_every_probe_learns_classes(name: str, carved: bool) -> None:
     choose = None if carved else examples(100, seed=1)
@@ -47,7 +48,7 @@ def test_every_probe_learns_classes(name: str, carved: bool) -> None:
     assert fitted.held is not None
 
 
-@pytest.mark.parametrize("name", ["svc", "forest", "ridge", "mlp"])
+@pytest.mark.parametrize("name", ["svc", "forest", "ridge", "mlp", "ensemble"])
 def test_every_probe_learns_values(name: str) -> None:
     def years(seed: int) -> Examples:
         one = examples(400, seed=seed)
@@ -58,7 +59,7 @@ def test_every_probe_learns_values(name: str) -> None:
     assert score(fitted.answer(new.z, new.target), "r2") > 0.7
 
 
-@pytest.mark.parametrize("name", ["forest", "logistic", "mlp"])
+@pytest.mark.parametrize("name", ["forest", "logistic", "mlp", "ensemble"])
 def test_every_probe_learns_labels(name: str) -> None:
     def several(seed: int) -> Examples:
         one = examples(400, seed=seed)
@@ -105,7 +106,7 @@ def test_one_person_is_too_few_to_choose_by(kind: str) -> None:
 def test_a_class_that_training_lacks_gets_nothing() -> None:
     train = examples()
     two = train.rows(train.target < 2)
-    for name in ("svc", "logistic", "forest", "mlp"):
+    for name in ("svc", "logistic", "forest", "mlp", "ensemble"):
         answers = fit(name, question(), two, None).answer(train.z, train.target)
         assert answers.score.shape == (300, 3)
         assert not answers.score[:, 2].any()
@@ -126,14 +127,43 @@ def test_the_page_on_tasks_has_these_grids() -> None:
         ("logistic", "classes", "logistic regression"),
         ("ridge", "values", "ridge"),
         ("mlp", "classes", "MLP, 128 hidden"),
+        ("ensemble", "classes", "ensemble"),
     ):
         strengths = {one.get("C", one.get("alpha")) for one in probes.GRIDS[name, kind]}
         written = {
             float(one) for one in re.findall(r"\b\d[\d.]*", rows[row].replace(",000", "000"))
         }
         assert strengths | {128.0} == written | {128.0}
-    assert probes.QUICK == ("logistic", "ridge", "mlp")
+    assert probes.QUICK == ("logistic", "ridge", "mlp", "ensemble")
     assert f"all probes of statements on at most {probes.CANDIDATE_ROWS:,}" in page
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("kind", ["classes", "values", "labels"])
+def test_an_ensemble_is_the_mean_of_its_networks_and_one_network(kind: str) -> None:
+    one = examples(d=30)
+    x = (one.z - one.z.mean(0)) / one.z.std(0)
+    target = {
+        "classes": one.target,
+        "values": x[:, 0],
+        "labels": np.eye(3, dtype=np.int64)[one.target],
+    }[kind]
+    size = Size(rows=300, values=30, candidate=False)
+    made = [
+        probes._network(kind, 64, seed, size, alpha=1.0).fit for seed in range(probes.NETWORKS)
+    ]
+    ours = MAKERS["ensemble"](kind, {"alpha": 1.0}, 0, size)
+    ours._most = 12
+    ours.fit(x, target)
+    raw = ours._raw(x)
+    axes = ours._axes(x)
+    assert axes.shape == (30, 12)
+    inner = (x @ axes).astype(np.float32)
+    assert np.var(inner, axis=0).mean() == pytest.approx(1, rel=0.02)  # large ones first
+    assert (np.diff(np.var(inner, axis=0)) < 1e-3).all()
+    theirs = [FORMS["network"].apply(arrays_of(fit(inner, target), "")[1], inner) for fit in made]
+    assert np.allclose(raw, np.mean(theirs, axis=0), atol=1e-4)
+    assert not np.allclose(theirs[0], theirs[1], atol=1e-2)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

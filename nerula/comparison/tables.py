@@ -17,7 +17,8 @@ from nerula.tasks.own import is_table
 FINETUNED = "finetuned"
 PROBES = {
     "svc": "SVC", "forest": "forest", "logistic": "logistic", "ridge": "ridge", "mlp": "MLP",
-    "discriminant": "discriminant", "centred": "centred", "cosine": "cosine",
+    "ensemble": "ensemble", "discriminant": "discriminant", "centred": "centred",
+    "cosine": "cosine",
     FINETUNED: "fine-tuned", "decoded-I": "decoders, from I", "decoded-II": "decoders, from II",
     "scaled-I": "one factor, from I", "scaled-II": "one factor, from II",
     "filtered-I": "least squares, from I", "filtered-II": "least squares, from II",

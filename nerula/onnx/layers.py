@@ -228,8 +228,7 @@ def pooled_layers(g: Graph, layers: Sequence[tuple[Value, Value]], width: int) -
     """`nerula.encoders.pool.pool_layers` of values and `seen` of each layer."""
     *before, last = layers
     parts = [pooled(g, *last, "moments", width)]
-    for layer in before:
-        parts.append(_flat(g, _spread(g, *layer).deviation))
+    parts += [_flat(g, _spread(g, *layer).deviation) for layer in before]
     joined: Value = g.op("Concat", *parts, axis=1)
     return joined
 

@@ -14,7 +14,7 @@ from nerula.results import Result
 
 DETAILED = 6
 """Results of a task whose errors, calibration and groups are shown."""
-ONE_PROBE = ("logistic", "ridge", "discriminant", "centred", "forest", "svc", "mlp")
+ONE_PROBE = ("logistic", "ridge", "discriminant", "centred", "forest", "svc", "mlp", "ensemble")
 """Of many models the first of these that all have is shown."""
 FINETUNED = "finetuned"
 POINTS = 600

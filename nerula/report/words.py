@@ -34,6 +34,7 @@ PROBES = {
     "logistic": "Logistic regression",
     "ridge": "Ridge regression",
     "mlp": "MLP",
+    "ensemble": "Ensemble of networks",
     "discriminant": "Discriminant of the gallery",
     "centred": "Cosine, centred",
     "cosine": "Cosine",

@@ -33,7 +33,7 @@ TASKS = (
         answers=tuple(name.replace("_", " ").lower() for name in ACTIVITIES),
         metrics=("accuracy", "macro_f1", "weighted_f1", "auroc", "brier"),
         main="accuracy",
-        probes=("forest", "svc", "logistic", "mlp"),
+        probes=("forest", "svc", "logistic", "mlp", "ensemble"),
         protocol="The publisher's split: 21 people train, 9 others are tested; hyper-parameters "
         "on people of the training side.",
         target=_target,

@@ -21,7 +21,7 @@ FOLDS, VALIDATION = "challenge2017.csv.xz", "challenge2017-validation.csv.xz"
 COUNT = 5
 """Folds: each is the test side once, the next one chooses, the other three train."""
 LETTERS = ("N", "A", "O", "~")
-_PROBES = ("svc", "forest", "logistic", "mlp")
+_PROBES = ("svc", "forest", "logistic", "mlp", "ensemble")
 _METRICS = ("accuracy", "macro_f1", "weighted_f1", "auroc", "challenge_f1", "brier")
 
 

@@ -39,7 +39,7 @@ TASKS = (
         answers=tuple(DIAGNOSES),
         metrics=("auroc", "challenge_score", "average_precision", "macro_f1", "brier"),
         main="auroc",
-        probes=("logistic", "forest", "mlp"),
+        probes=("logistic", "forest", "mlp", "ensemble"),
         protocol="By hospital: Georgia is tested, all other parts train, a fifth of which "
         "chooses. 24 scored diagnoses; macro means over those that the test side has.",
         target=_target,

@@ -38,7 +38,7 @@ def _task(name: str, other: str, against_normal: bool) -> Task:
         answers=(other, "infarction"),
         metrics=TWO_CLASSES,
         main="auroc",
-        probes=("svc", "forest", "logistic", "mlp"),
+        probes=("svc", "forest", "logistic", "mlp", "ensemble"),
         protocol=PROTOCOL,
         target=_against_normal if against_normal else _against_rest,
         splits=by_folds(TRAIN, CHOOSE, TEST),
@@ -56,7 +56,7 @@ TASKS = (
         name="infarction-windows",
         title="Myocardial infarction by windows of 5 s that vote",
         protocol=f"{PROTOCOL} Each half of a recording is an example; their answers are averaged.",
-        probes=("forest", "logistic", "mlp"),
+        probes=("forest", "logistic", "mlp", "ensemble"),
         view="votes",
     ),
 )

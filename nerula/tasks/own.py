@@ -37,9 +37,9 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     "values": ("mae", "rmse", "r2"),
 }
 PROBES: dict[Kind, tuple[str, ...]] = {
-    "classes": ("logistic", "forest", "mlp"),
-    "labels": ("logistic", "forest", "mlp"),
-    "values": ("ridge", "forest", "mlp"),
+    "classes": ("logistic", "forest", "mlp", "ensemble"),
+    "labels": ("logistic", "forest", "mlp", "ensemble"),
+    "values": ("ridge", "forest", "mlp", "ensemble"),
 }
 
 
