@@ -92,7 +92,8 @@ def train(
             method.after_step(step / steps)
 
             ended = step % batches.per_epoch == 0
-            watched = _probe(method, batches, bf16) if ended else None
+            with journal.paused():
+                watched = _probe(method, batches, bf16) if ended else None
             journal.add(step, rate, norm, parts, watched)
             due = time.monotonic() - saved > 60 * options.checkpoint_minutes
             if options.checkpoint_steps:
@@ -216,6 +217,13 @@ class Journal:
                 row["collapsed"] = rank < LEAST_RANK or spread < LEAST_SPREAD
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile is no training, and counts for no speed."""
+        began = time.monotonic()
+        yield
+        self._flushed += time.monotonic() - began
 
     def flush(self) -> None:
         """Write the lines; raise where a loss was not a number."""

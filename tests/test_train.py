@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -572,3 +573,17 @@ def test_weight_decay_spares_what_is_no_matrix() -> None:
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert spared["weight_decay"] == 0
     assert all(parameter.ndim <= 1 for parameter in spared["params"])
+
+
+def test_looking_at_the_embeddings_counts_for_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock)
+    shown: list[dict[str, Any]] = []
+    batches: Any = SimpleNamespace(batch=64, per_epoch=1, steps=2)
+    journal = train.Journal(None, batches, 0, shown.extend)
+    clock += 1  # a step
+    with journal.paused():
+        clock += 30
+    journal.add(1, 1e-3, torch.ones(()), {"loss": torch.ones(())}, (8.0, 0.3))
+    journal.flush()
+    assert shown[0]["recordings_per_second"] == 64
