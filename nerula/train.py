@@ -92,8 +92,10 @@ def train(
             method.after_step(step / steps)
 
             ended = step % batches.per_epoch == 0
-            with journal.paused():
-                watched = _probe(method, batches, bf16) if ended else None
+            watched = None
+            if ended:
+                with journal.paused(norm):
+                    watched = _probe(method, batches, bf16)
             journal.add(step, rate, norm, parts, watched)
             due = time.monotonic() - saved > 60 * options.checkpoint_minutes
             if options.checkpoint_steps:
@@ -219,8 +221,12 @@ class Journal:
             self.flush()
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What is done meanwhile is no training, and counts for no speed."""
+    def paused(self, last: Tensor) -> Iterator[None]:
+        """What is done meanwhile is no training, and counts for no speed.
+
+        A device runs behind: until it has the `last` value of a step, it is training still.
+        """
+        last.item()
         began = time.monotonic()
         yield
         self._flushed += time.monotonic() - began

@@ -582,7 +582,7 @@ def test_looking_at_the_embeddings_counts_for_no_speed(monkeypatch: pytest.Monke
     batches: Any = SimpleNamespace(batch=64, per_epoch=1, steps=2)
     journal = train.Journal(None, batches, 0, shown.extend)
     clock += 1  # a step
-    with journal.paused():
+    with journal.paused(torch.ones(())):
         clock += 30
     journal.add(1, 1e-3, torch.ones(()), {"loss": torch.ones(())}, (8.0, 0.3))
     journal.flush()
