@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerula.model import Model
-    from nerula.onnx.cost import Cost
+    from nerula.onnx.cost import Change, Cost
     from nerula.onnx.verify import Trial
     from nerula.portable import Probe
 
@@ -44,8 +44,8 @@ def export(
     out
         OUT.onnx; OUT.json is written beside it. By default MODEL.onnx in the folder where you are.
     probe
-        A linear probe that `nerula probe --save` has written; its probabilities become a second
-        output.
+        A probe that `nerula probe --save` has written, linear or a network (logistic, ridge, mlp,
+        ensemble); its probabilities or values become a second output.
     int8
         Round the weights to 8 bits: a quarter of the size, and faster. What that costs is measured
         and shown before anything is written.
@@ -77,11 +77,12 @@ def export(
     parameters = sum(array.size for array in arrays(file).values() if array.dtype.kind == "f")
     console.print(
         f"The same as the model on {verdict.recordings:,} real ECGs, with gaps and in other "
-        f"lengths: embeddings to {verdict.difference:.1e}, every decision of a probe.",
+        f"lengths: embeddings to {verdict.difference:.1e}, every decision of a probe of the sex"
+        f"{f', answers of the given probe to {verdict.answers:.1e}' if given else ''}.",
         soft_wrap=True,
     )
     if int8:
-        file = _rounded(console, file, of, max_loss)
+        file = _rounded(console, file, of, max_loss, given)
     _write(out, file)
     _show(console, out, loaded, parameters)
     command = "python examples/onnx_on_a_device.py"
@@ -100,18 +101,25 @@ def _probe(path: Path | None, model: "Model") -> "Probe | None":
 
 
 def _rounded(
-    console: "Console", file: "onnx.ModelProto", of: "Trial", most: float
+    console: "Console", file: "onnx.ModelProto", of: "Trial", most: float, probe: "Probe | None"
 ) -> "onnx.ModelProto":
     """The fastest way of rounding that does not cost too much, after showing what each costs."""
-    from nerula.onnx.cost import cost
+    from nerula.onnx.cost import change, cost
     from nerula.onnx.quantise import WAYS, quantised
+    from nerula.onnx.recipe import EMBEDDING
+    from nerula.onnx.running import outputs, session
 
-    tried = []
+    tried, said = [], []
     with console.status("measuring what rounding costs"):
         for way in WAYS:
             rounded = quantised(file, way)
-            tried.append((way, rounded, cost(rounded.SerializeToString(), of)))
+            given = outputs(session(rounded.SerializeToString()), of.signal)
+            tried.append((way, rounded, cost(given[EMBEDDING], of)))
+            if probe is not None:
+                said.append(_in_words(way, change(given, of, probe), probe, len(of.z)))
     _show_costs(console, [(way, costs) for way, _, costs in tried], len(of.z))
+    for words in said:
+        console.print(words, markup=False, soft_wrap=True)
     for way, rounded, costs in tried:
         if all(one.lost.high <= most for one in costs):
             console.print(f"Taken: {way}.")
@@ -121,6 +129,16 @@ def _rounded(
         f"Rounding to 8 bits may cost {least:.3f}, more than {most:g}. Nothing was written.",
         f"Export without --int8, or allow it: --max-loss {least + 0.001:.3f}",
     )
+
+
+def _in_words(way: str, changed: "Change", probe: "Probe", recordings: int) -> str:
+    """What becomes of the answers of the probe that goes along."""
+    unit = f" {probe.answers[0]}" if probe.kind == "values" else ""
+    said = f"{way}: the probe's answers change by {changed.mean:.2g}{unit} in the mean, "
+    said += f"{changed.most:.2g}{unit} at most"
+    if changed.decisions is None:
+        return f"{said}."
+    return f"{said}; of {recordings:,} decisions {changed.decisions:,} are others."
 
 
 def _write(out: Path, file: "onnx.ModelProto") -> None:

@@ -1,9 +1,9 @@
 """Fine-tuning: a trained encoder and labels to a model that predicts them.
 
 It knows no task: it is given rows of a store and an array of targets. The whole network learns,
-the encoder at a share of the head's pace, and the epoch with the least error on a validation part
-of the same rows, which shares no subject with the rest, is kept. From scratch is the same with a
-method that has not been trained.
+the encoder at a share of the head's pace, and the epoch is kept that has the least error on other
+rows: those that are given for it, else a part of the same rows. They share no subject with what is
+fitted. From scratch is the same with a method that has not been trained.
 """
 
 import math
@@ -33,6 +33,9 @@ from nerula.train import train
 from nerula.tuned import Array, Check, Finetuned, Rows, body_of, learnable, predict_rows
 from nerula.typed import typed
 
+Examples = tuple[Rows, NDArray[Any]]
+"""Rows of a store, with their targets."""
+
 IDENTITY = "identity"
 """The kind of targets that are people, to be told apart in other recordings and of others."""
 PACE = 0.3
@@ -43,7 +46,7 @@ LEAST_STEPS = 200
 """However few the labels are, so many steps are made: more epochs then."""
 CHECKS = 20
 """How often the validation part is predicted, at most."""
-RECIPE = 2
+RECIPE = 3
 """Raised whenever the same call would come to other weights."""
 LEAST_VALIDATION = 10
 """With fewer recordings to choose an epoch on, the last one is kept."""
@@ -62,6 +65,7 @@ def finetune(
     pace: float | None = None,
     lead_chance: float | None = None,
     people: ArrayLike | None = None,
+    choose: tuple[ArrayLike, ArrayLike] | None = None,
     validation: float = 0.15,
     window: float = 10.24,
     epochs: int = 20,
@@ -97,9 +101,12 @@ def finetune(
         that takes any set of leads, else 0.
     people
         Whose each of the rows is; what the store says, where nothing is said here.
+    choose
+        Rows, and their targets, that choose the epoch: of other subjects than `rows`, which are
+        then all fitted.
     validation
-        Share of the subjects in `rows` that chooses the epoch; 0 keeps the last, as does
-        "identity", whose subjects are what is learned.
+        Without `choose`, the share of the subjects in `rows` that chooses the epoch; 0 keeps the
+        last, as does "identity", whose subjects are what is learned.
     window
         Seconds; a model brings its own.
     leads
@@ -107,15 +114,17 @@ def finetune(
         lead takes any one.
     """
     body, contract, length = _body(model, store, window, frozen=frozen)
-    chosen, labels = _checked(store, rows, targets, kind, outputs)
-    share = 0.0 if kind == IDENTITY else validation
-    whose = subjects_of(store, chosen) if people is None else np.asarray(people).tolist()
-    if len(whose) != len(chosen):
-        raise UsageError(f"{len(whose)} people for {len(chosen)} rows.")
-    fitted, held = split_by_subject(whose, share, seed)
+    given = _checked(store, rows, targets, kind, outputs)
+    if choose is None:
+        share = 0.0 if kind == IDENTITY else validation
+        whose = subjects_of(store, given[0]) if people is None else np.asarray(people).tolist()
+        (chosen, labels), chooses = _parted(given, whose, share, seed)
+    else:
+        (chosen, labels), chooses = given, _checked(store, *choose, kind, outputs)
+        _refuse_mixed(store, given, chooses)
     options = Options(
         epochs=epochs,
-        batch=min(batch, len(fitted)),
+        batch=min(batch, len(chosen)),
         lr=lr,
         warmup=0.1,
         weight_decay=weight_decay,
@@ -126,12 +135,12 @@ def finetune(
         device=device,
         threads=threads,
     )
-    least = math.ceil(LEAST_STEPS / max(1, len(fitted) // max(1, options.batch)))
+    least = math.ceil(LEAST_STEPS / max(1, len(chosen) // max(1, options.batch)))
     options = Options(**vars(options) | {"epochs": max(epochs, least)})
     machine = Machine.chosen(options)
     on = machine.enter()
     torch.manual_seed(seed)
-    facts = _facts(labels[fitted], kind, outputs, balanced=balanced)
+    facts = _facts(labels, kind, outputs, balanced=balanced)
     width = _width(body, length)
     if lead_chance is None:
         lead_chance = LEAD_CHANCE if body.any_leads else 0.0
@@ -151,12 +160,11 @@ def finetune(
         )
     ).to(on)
     if kind in ("classes", "multilabel") and not balanced:
-        learner.start_from(_shares(labels[fitted], kind, facts["outputs"]).to(on))
+        learner.start_from(_shares(labels, kind, facts["outputs"]).to(on))
     trained = isinstance(model, Model) and _was_trained(model)
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
     only, began = tuple(leads), time.monotonic()
-    chooses = chosen[held], labels[held]
     best = _Best(learner, result, store, chooses, options.epochs, leads=only)
     batches = Batches(
         store,
@@ -164,7 +172,7 @@ def finetune(
         options,
         on,
         leads=planned(store, contract.leads, only, any_leads=body.any_leads),
-        labelled=Labelled(chosen[fitted], labels[fitted]),
+        labelled=Labelled(chosen, labels),
     )
     done = train(learner, batches, options, bf16=machine.bf16, after_epoch=best.look)
     if done < batches.steps:
@@ -172,7 +180,7 @@ def finetune(
     learner.eval()
     epoch, start = best.restore(), model if isinstance(model, Model) else None
     training = {
-        "data": seen(store, np.concatenate([chosen[fitted], chosen[held]])),
+        "data": seen(store, np.concatenate([chosen, chooses[0]])),
         "command": typed(),
         "options": asdict(options),
         "machine": machine.facts(),
@@ -192,8 +200,8 @@ def finetune(
         only,
         tuple(best.checks),
         epoch,
-        chosen[fitted],
-        chosen[held],
+        chosen,
+        chooses[0],
         start,
         training,
     )
@@ -207,7 +215,7 @@ class _Best:
         learner: Predictor,
         model: Model,
         store: Store,
-        held: tuple[Rows, NDArray[Any]],
+        held: Examples,
         epochs: int,
         *,
         leads: tuple[str, ...],
@@ -236,6 +244,29 @@ class _Best:
             return self._epochs
         self._learner.load_state_dict(self._weights)
         return min(self.checks, key=lambda check: check.error).epoch
+
+
+def _parted(
+    given: Examples, whose: Sequence[Hashable], share: float, seed: int
+) -> tuple[Examples, Examples]:
+    """What to fit, and what of it is kept to choose the epoch."""
+    rows, targets = given
+    if len(whose) != len(rows):
+        raise UsageError(f"{len(whose)} people for {len(rows)} rows.")
+    fitted, held = split_by_subject(whose, share, seed)
+    return (rows[fitted], targets[fitted]), (rows[held], targets[held])
+
+
+def _refuse_mixed(store: Store, fitted: Examples, chooses: Examples) -> None:
+    """What chooses the epoch shares neither a subject nor a form of target with what is fitted."""
+    shared = set(subjects_of(store, fitted[0])) & set(subjects_of(store, chooses[0]))
+    if shared:
+        raise UsageError(
+            f"{len(shared)} subjects are among the rows and among those that choose the epoch.",
+            "Keep a person's recordings together.",
+        )
+    if fitted[1].shape[1:] != chooses[1].shape[1:]:
+        raise UsageError("The rows that choose the epoch have other targets than those to fit.")
 
 
 def split_by_subject(
@@ -294,7 +325,7 @@ def _was_trained(model: Model) -> bool:
 
 def _checked(
     store: Store, rows: ArrayLike, targets: ArrayLike, kind: str, outputs: int | None
-) -> tuple[Rows, NDArray[Any]]:
+) -> Examples:
     """Rows and targets in the shape that training needs, or an error in words."""
     if kind not in (*KINDS, IDENTITY):
         raise UsageError(f"kind={kind!r}.", nearest(kind, (*KINDS, IDENTITY)))

@@ -34,6 +34,7 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         **ground.ways.tuning,
     }
     target, people = ground.target[rows], ground.facts.people[rows]
+    chooses = split.choose if len(split.choose) >= finetune.LEAST_VALIDATION else None
     asked = {
         "model": fingerprint(ground.model),
         "store": ground.store.digest,
@@ -41,6 +42,7 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         "rows": _digest(rows.tobytes()),
         "people": _digest(people.tobytes()),
         "target": _digest(np.ascontiguousarray(target).tobytes()),
+        "choose": None if chooses is None else _digest(chooses.tobytes()),
         "task": task.name,
         **how,
     }
@@ -50,7 +52,14 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         held = tuned.load(place, method=type(ground.model.method))
         return replace(held, validated=np.array(held.about["validated"], np.int64))
     trained = finetune.finetune(
-        ground.model, ground.store, rows, target, KINDS[task.kind], people=people, **how
+        ground.model,
+        ground.store,
+        rows,
+        target,
+        KINDS[task.kind],
+        people=people,
+        choose=None if chooses is None else (chooses, ground.target[chooses]),
+        **how,
     )
     if ground.model.config is not None:
         trained.save(place, task.answers, {"validated": trained.validated.tolist()})

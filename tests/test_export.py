@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import nerula
-from nerula import bundle, export, sample
+from nerula import bundle, export, probes, sample
 from nerula.cli import main
 from nerula.contract import Contract
 from nerula.errors import MissingExtraError, NerulaError, UsageError
@@ -23,12 +24,14 @@ from nerula.methods.supervised import Predictor
 from nerula.model import Model
 from nerula.onnx import verify
 from nerula.onnx.build import build
+from nerula.onnx.cost import change
 from nerula.onnx.graph import OPSET, Graph
 from nerula.onnx.networks import embedding
 from nerula.onnx.quantise import WAYS, quantised
 from nerula.onnx.recipe import KEY
 from nerula.onnx.running import outputs, session
 from nerula.portable import Probe
+from nerula.probes import Examples, Question
 from tests.test_model import SMALL, TRAINING, arguments
 from tests.tiny import Tiny
 
@@ -232,15 +235,98 @@ def test_a_linear_probe_is_the_second_output(name: str, bundled: Model) -> None:
     assert expected.std(0).max() > 0.01  # they tell recordings apart
 
 
-def test_labels_are_probabilities_of_their_own_and_values_are_refused(bundled: Model) -> None:
+def test_labels_are_probabilities_of_their_own(bundled: Model) -> None:
     labels = linear(bundled, "labels", ("a", "b"), 2, [0, 1])
     x = sample.load().x[:20]
     found = outputs(session(build(bundled, 1520, labels).SerializeToString()), x)["probabilities"]
     expected = labels.probabilities(bundled.embed(x[:, 0], rate=100))
     assert np.abs(found - expected).max() <= 1e-4
-    values = linear(bundled, "values", ("years",), 1, [0])
+
+
+class Trained:
+    """Probes that were fitted on real ECGs."""
+
+    def __init__(self, model: Model) -> None:
+        ecg = sample.load()
+        self.model, self.x = model, ecg.x[:40]
+        self._z = model.embed(ecg.x[:200, 0], rate=100)
+        self.z = self._z[:40]
+        facts = ecg.facts[:200]
+        sexes = np.array([one.sex == "female" for one in facts]) * 1
+        ages = np.array([55.0 if one.age is None else one.age for one in facts])
+        labels = np.stack([sexes, ages > 60], axis=1) * 1
+        self._targets = {"classes": sexes, "labels": labels, "values": ages}
+        self._held: dict[tuple[str, str], Probe] = {}
+
+    def __call__(self, kind: str, probe: str) -> Probe:
+        """One of them, as arrays; fitted when it is first asked for."""
+        if (kind, probe) not in self._held:
+            self._held[kind, probe] = self._fitted(kind, probe)
+        return self._held[kind, probe]
+
+    def _fitted(self, kind: str, probe: str) -> Probe:
+        answers = {
+            "classes": ("male", "female"),
+            "labels": ("female", "old"),
+            "values": ("years",),
+        }
+        main = {"classes": "auroc", "labels": "auroc", "values": "mae"}[kind]
+        examples = Examples(self._z, self._targets[kind], np.arange(len(self._z)))
+        question = Question(kind, len(answers[kind]), main)
+        fitted = probes.fit(probe, question, examples, None)
+        return fitted.portable(answers[kind], self.model.identity, {"task": "none"})
+
+
+@pytest.mark.parametrize("probe", ["ridge", "mlp", "ensemble"])
+def test_values_are_an_output_in_their_own_unit(probe: str, trained: Trained) -> None:
+    given = trained("values", probe)
+    content = build(trained.model, 1520, given).SerializeToString()
+    found = outputs(session(content), trained.x)
+    assert set(found) == {"embedding", "values"}
+    assert found["values"].shape == (len(trained.x), 1)
+    expected = given.values(trained.z)
+    assert np.abs(found["values"][:, 0] - expected).max() <= 1e-4 * float(given.arrays["unit"])
+    assert expected.std() > 3  # years
+    said = json.loads(session(content).get_modelmeta().custom_metadata_map[KEY])
+    assert said["outputs"]["values"]["unit"] == "years"
+
+
+@pytest.mark.parametrize("probe", ["mlp", "ensemble"])
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_networks_are_probabilities(kind: str, probe: str, trained: Trained) -> None:
+    given = trained(kind, probe)
+    found = outputs(session(build(trained.model, 1520, given).SerializeToString()), trained.x)
+    expected = given.probabilities(trained.z)
+    assert np.abs(found["probabilities"] - expected).max() <= 1e-4
+    assert expected.std(0).max() > 0.05
+
+
+@pytest.mark.parametrize("probe", ["svc", "forest"])
+def test_what_is_no_matrix_is_refused_by_name(probe: str, trained: Trained) -> None:
     with pytest.raises(UsageError, match="does not go into the file"):
-        build(bundled, 1520, values)
+        build(trained.model, 1520, trained("classes", probe))
+
+
+def test_rounding_says_what_becomes_of_the_probe(trained: Trained) -> None:
+    unknown = np.zeros(len(trained.x))
+    of = verify.Trial(trained.x, trained.z, unknown > 0, unknown, *(unknown.astype(int),) * 2)
+    for kind, decides in (("classes", True), ("values", False)):
+        given = trained(kind, "ensemble")
+        file = build(trained.model, 1520, given)
+        same = outputs(session(file.SerializeToString()), of.signal)
+        rounded = outputs(session(quantised(file, WAYS[0]).SerializeToString()), of.signal)
+        before, after = change(same, of, given), change(rounded, of, given)
+        size = 1 if decides else float(given.arrays["unit"])
+        assert before.most <= 1e-4 * size
+        assert before.mean < after.mean < 0.05 * size
+        assert (before.decisions, after.decisions is None) == (0 if decides else None, not decides)
+
+
+@pytest.fixture(scope="module")
+def trained(bundled: Model) -> Iterator[Trained]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes, "STEPS", 30)  # how well they answer is not the question here
+        yield Trained(bundled)
 
 
 def linear(
@@ -303,13 +389,13 @@ def test_a_file_that_is_not_its_model_is_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("difference", ["decisions", "probabilities", "nan"])
+@pytest.mark.parametrize("difference", ["decisions", "answers", "nan"])
 def test_every_difference_is_enough_to_refuse(difference: str) -> None:
-    same = {"difference": 1e-5, "decisions": 0, "probabilities": 1e-6, "recordings": 1000}
+    same = {"difference": 1e-5, "decisions": 0, "answers": 1e-6, "recordings": 1000}
     verify.Verdict(**same).refuse()  # type: ignore[arg-type]
     changed: dict[str, dict[str, Any]] = {
         "decisions": {"decisions": 1},
-        "probabilities": {"probabilities": 2e-4},
+        "answers": {"answers": 2e-4},
         "nan": {"difference": float("nan")},
     }
     with pytest.raises(NerulaError, match="does not compute"):

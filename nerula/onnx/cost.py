@@ -1,5 +1,6 @@
 """Cost: what rounding takes from two real questions, before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,8 @@ from numpy.typing import NDArray
 
 from nerula.bootstrap import Interval, Judged, Resamples, metric
 from nerula.metrics import Answers
-from nerula.onnx.recipe import EMBEDDING
-from nerula.onnx.running import outputs, session
-from nerula.onnx.verify import Trial
+from nerula.onnx.verify import Trial, answers_of
+from nerula.portable import Probe
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,32 @@ class Cost:
     """Model minus rounded, on the same people each time."""
 
 
-def cost(content: bytes, of: Trial) -> list[Cost]:
+@dataclass(frozen=True)
+class Change:
+    """What rounding does to the answers of the probe that goes along."""
+
+    mean: float
+    """Of absolute differences, of probabilities or of values in their own unit."""
+    most: float
+    decisions: int | None
+    """Recordings of which it says another class; None where it decides on none."""
+
+
+def change(given: Mapping[str, NDArray[np.float32]], of: Trial, probe: Probe) -> Change:
+    """Compare what a rounded file says of the sample with what the probe says of the model."""
+    ours, theirs = answers_of(probe, of.z, given)
+    apart = np.abs(ours - theirs) * (probe.arrays["unit"] if probe.kind == "values" else 1)
+    decides = probe.kind == "classes"
+    decisions = int((ours.argmax(1) != theirs.argmax(1)).sum()) if decides else None
+    return Change(float(apart.mean()), float(apart.max()), decisions)
+
+
+def cost(z: NDArray[np.float32], of: Trial) -> list[Cost]:
     """Sex (AUROC) and age (R2) on the sample, each fold by probes fitted on all others.
 
-    The probes are fitted on the model's embeddings and applied to the file's: so a probe is used
-    that was fitted before anybody thought of the device.
+    The probes are fitted on the model's embeddings and applied to the file's, z: so a probe is
+    used that was fitted before anybody thought of the device.
     """
-    z = outputs(session(content), of.signal)[EMBEDDING]
     known = np.isfinite(of.age)
     questions = (
         ("sex, AUROC", "auroc", _sex, np.ones(len(of.z), np.bool_)),

@@ -10,7 +10,12 @@ from nerula.portable import Probe
 FORMAT = "nerula-onnx-1"
 KEY = "nerula"
 """Of the file's metadata: the recipe as text."""
-INPUT, EMBEDDING, PROBABILITIES = "signal", "embedding", "probabilities"
+INPUT, EMBEDDING = "signal", "embedding"
+
+
+def answer(probe: Probe) -> str:
+    """What a probe's output is called."""
+    return "values" if probe.kind == "values" else "probabilities"
 
 
 def recipe(model: Model, dimensions: int, probe: Probe | None, weights: str) -> dict[str, Any]:
@@ -23,9 +28,10 @@ def recipe(model: Model, dimensions: int, probe: Probe | None, weights: str) -> 
         }
     }
     if probe is not None:
-        outputs[PROBABILITIES] = {
-            "shape": ["batch", len(probe.classes)],
-            "classes": list(probe.classes),
+        named = "unit" if probe.kind == "values" else "classes"
+        outputs[answer(probe)] = {
+            "shape": ["batch", len(probe.answers)],
+            named: probe.answers[0] if probe.kind == "values" else list(probe.classes),
             "of": "one window; of a longer recording, average the embeddings first",
             "about": dict(probe.about),
         }

@@ -1,5 +1,6 @@
 """Verify: a file against its model, on real ECGs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from nerula import sample
 from nerula.errors import NerulaError
 from nerula.model import Model
-from nerula.onnx.recipe import EMBEDDING, PROBABILITIES
+from nerula.onnx.recipe import EMBEDDING, answer
 from nerula.onnx.running import outputs, session
 from nerula.portable import Probe
 from nerula.recording import Recording
@@ -70,18 +71,19 @@ class Verdict:
     """The largest, of any value of any embedding."""
     decisions: int
     """Recordings on which a probe of the sex decides otherwise."""
-    probabilities: float
-    """The largest difference of the given probe's probabilities."""
+    answers: float
+    """The largest difference of the given probe's probabilities, or of its values as a share of
+    how much they differ between recordings."""
     recordings: int
 
     def refuse(self) -> None:
         """Raise where the file is not the model."""
-        if self.difference <= TOLERANCE and not self.decisions and self.probabilities <= TOLERANCE:
+        if self.difference <= TOLERANCE and not self.decisions and self.answers <= TOLERANCE:
             return
         raise NerulaError(
             f"The file does not compute what the model computes: embeddings differ by up to "
             f"{self.difference:.2g} ({TOLERANCE:g} is allowed), {self.decisions} of "
-            f"{self.recordings} decisions and probabilities by up to {self.probabilities:.2g}. "
+            f"{self.recordings} decisions and the probe's answers by up to {self.answers:.2g}. "
             "Nothing was written."
         )
 
@@ -100,8 +102,19 @@ def verify(content: bytes, model: Model, of: Trial, probe: Probe | None = None) 
     same = decide(of.z[:COUNT]) == decide(given[EMBEDDING])
     apart = 0.0
     if probe is not None:
-        apart = _apart(given[PROBABILITIES], probe.probabilities(of.z[:COUNT]))
+        apart = _apart(*answers_of(probe, of.z[:COUNT], given))
     return Verdict(max(differences), int(np.sum(~same)), apart, len(same))
+
+
+def answers_of(
+    probe: Probe, z: Array, given: Mapping[str, Array]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a file and a probe say, (N, answers) each; values in deviations of the training's."""
+    found = given[answer(probe)]
+    if probe.kind != "values":
+        return found, probe.probabilities(z)
+    unit = probe.arrays["unit"]
+    return found / unit, probe.values(z)[:, None] / unit
 
 
 def sex_probe(of: Trial) -> Any:
