@@ -120,7 +120,8 @@ def finetune(
         whose = subjects_of(store, given[0]) if people is None else np.asarray(people).tolist()
         (chosen, labels), chooses = _parted(given, whose, share, seed)
     else:
-        (chosen, labels), chooses = given, _checked(store, *choose, kind, outputs)
+        (chosen, labels), known = given, outputs or int(given[1].max()) + 1
+        chooses = _checked(store, *choose, kind, known)
         _refuse_mixed(store, given, chooses)
     options = Options(
         epochs=epochs,

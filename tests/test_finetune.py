@@ -135,6 +135,30 @@ def test_without_a_validation_part_the_last_epoch_is_kept(beats: Store) -> None:
     assert len(made.trained) == 72
 
 
+def test_rows_that_are_given_to_choose_the_epoch_leave_all_others_to_be_fitted(
+    beats: Store,
+) -> None:
+    chooses = np.arange(72, 84)
+    made = tuned(beats, choose=(chooses, FAST[chooses]))
+    assert np.array_equal(made.trained, TRAIN)
+    assert np.array_equal(made.validated, chooses)
+    errors = [check.error for check in made.checks]
+    assert made.epoch == made.checks[int(np.argmin(errors))].epoch
+    other = tuned(beats, choose=(chooses, 1 - FAST[chooses]))
+    assert [one.epoch for one in other.checks] == [one.epoch for one in made.checks]
+    assert other.epoch != made.epoch  # what is asked of them decides, not what is fitted
+
+
+def test_rows_that_choose_must_be_other_peoples_and_of_the_same_form(beats: Store) -> None:
+    with pytest.raises(UsageError, match="1 subjects"):
+        tuned(beats, choose=(np.arange(71, 84), FAST[71:84]))
+    both = np.stack([FAST, 1 - FAST], 1)
+    with pytest.raises(UsageError, match="other targets"):
+        tuned(beats, both[TRAIN], "multilabel", choose=(TEST, both[TEST, :1]))
+    with pytest.raises(UsageError, match="numbered"):
+        tuned(beats, choose=(TEST, FAST[TEST] + 1))
+
+
 def test_a_long_recording_gets_the_mean_of_its_windows(beats: Store, classes: Finetuned) -> None:
     row = int(TEST[np.argmax(beats.lengths[TEST])])
     x, _ = beats.read(row)

@@ -34,6 +34,7 @@ from nerula.store import Store
 from nerula.tasks import Facts, find
 from nerula.tasks.person import TRAIN
 from nerula.tasks.task import by_folds
+from nerula.tuning import tuned_on
 from tests import layouts
 from tests.known_leads import THREE, three_leads
 from tests.test_probes import score
@@ -212,6 +213,29 @@ def test_without_a_choosing_side_what_chose_the_epoch_sets_thresholds(
     monkeypatch.setattr(Stub, "validated", np.empty(0, np.int64))
     (result,) = evaluate(model, task, store, cache, ways)
     assert result.document["operating_points"] == []
+
+
+def test_the_choosing_side_chooses_the_epoch_and_the_whole_training_side_is_fitted(
+    model: Model, store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = prepare_ground(model, find("sex"), store, cache, FAST)
+    (split,) = ground.splits
+    asked: list[tuple[Any, ...]] = []
+
+    def finetuned(*given: Any, choose: Any, **_: Any) -> Any:
+        asked.append((*given[2:4], choose))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nerula.finetune.finetune", finetuned)
+    for few in (split, replace(split, choose=split.choose[:3])):
+        with pytest.raises(KeyboardInterrupt):
+            tuned_on(ground, few, 0)
+    (rows, target, (chooses, answers)), (_, _, nothing) = asked
+    assert rows.tolist() == split.train.tolist()
+    assert target.tolist() == ground.target[split.train].tolist()
+    assert chooses.tolist() == split.choose.tolist()
+    assert answers.tolist() == ground.target[split.choose].tolist()
+    assert nothing is None  # three recordings choose nothing: a part of the others does
 
 
 def test_a_result_comes_back_as_it_was(sex: Result, tmp_path: Path) -> None:
