@@ -5,6 +5,7 @@
 
 The CSV has a line `# rate: 250`, a line of titles and a column per lead, in mV; an empty cell or
 nan is a sample that was not measured. What has to be done with them stands in the model's file.
+A model that takes any set of leads, such as leads-small, finds them by their titles: I, II, V2.
 The embedding goes to ecg.embedding.csv, and a picture of both to ecg.embedding.svg.
 """
 
@@ -29,16 +30,29 @@ def open_model(path):
 
 
 def read(path):
-    """Signals (leads, time) in mV with NaN where nothing was measured, and their rate."""
+    """Titles, signals (leads, time) in mV with NaN where nothing was measured, and their rate."""
     text = path.read_text(encoding="utf-8")
     said = re.search(r"#\s*rate:\s*([0-9.]+)", text)
     if said is None:
         raise SystemExit(f"{path} does not say its rate in a line such as: # rate: 250")
-    rows = [line for line in text.splitlines() if line and not line.startswith("#")][1:]
+    titles, *rows = [line for line in text.splitlines() if line and not line.startswith("#")]
     cells = [
         [float(cell) if cell.strip() else math.nan for cell in row.split(",")] for row in rows
     ]
-    return np.array(cells, np.float64).T, float(said[1])
+    names = [title.split("(")[0].strip() for title in titles.split(",")]
+    return names, np.array(cells, np.float64).T, float(said[1])
+
+
+def placed(names, x, wanted):
+    """The leads in the model's order; those that are not there are missing, if it can do that."""
+    leads = wanted["leads"]
+    if wanted["any set of leads"] and set(names) <= set(leads):
+        full = np.full((len(leads), x.shape[1]), np.nan)
+        full[[leads.index(name) for name in names]] = x
+        return full
+    if len(x) != len(leads):
+        raise SystemExit(f"The model wants {leads}; the file has {names}.")
+    return x
 
 
 def prepare(x, rate, steps):
@@ -92,8 +106,9 @@ def embed(session, recipe, x):
 
 
 def picture(x, rate, z, path):
-    """Ten seconds of the first lead, and the embedding below it, as SVG."""
-    shown = x[0, : int(10 * rate)]
+    """Ten seconds of the first lead that is there, and the embedding below it, as SVG."""
+    lead = np.isfinite(x).any(axis=1).argmax()
+    shown = x[lead, : int(10 * rate)]
     scale = 60 / max(1e-3, np.nanmax(np.abs(shown - np.nanmedian(shown))))
     height = 90 - scale * (shown - np.nanmedian(shown))
     there = np.isfinite(shown)
@@ -122,15 +137,14 @@ def main():
     words = parser.parse_args()
     session, recipe = open_model(words.model)
     wanted = recipe["input"]
-    x, rate = read(words.ecg)
-    if len(x) != len(wanted["leads"]):
-        raise SystemExit(f"The model wants {wanted['leads']}; {words.ecg} has {len(x)} columns.")
+    names, given, rate = read(words.ecg)
+    x = placed(names, given, wanted)
     prepared = prepare(x, rate, recipe["before the graph"])
     z, seconds = embed(session, recipe, prepared)
     out = words.ecg.with_suffix(".embedding.csv")
     np.savetxt(out, z[None], delimiter=",", fmt="%.7g")
     picture(prepared, wanted["rate"], z, out.with_suffix(".svg"))
-    print(f"{x.shape[1] / rate:.1f} s of {', '.join(wanted['leads'])} at {rate:g} Hz")
+    print(f"{x.shape[1] / rate:.1f} s of {', '.join(names)} at {rate:g} Hz")
     spent = 1e3 * np.median(seconds)
     print(f"{len(z)} values; {spent:.1f} ms for a window of {recipe['windows']['seconds']:g} s")
     print(f"Written: {out} and {out.with_suffix('.svg')}")

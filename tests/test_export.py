@@ -21,6 +21,7 @@ from nerula.errors import MissingExtraError, NerulaError, UsageError
 from nerula.method import Method
 from nerula.methods import find
 from nerula.methods.supervised import Predictor
+from nerula.methods.w2v_cmsc_rlm import LONGEST
 from nerula.model import Model
 from nerula.onnx import verify
 from nerula.onnx.build import build
@@ -38,6 +39,7 @@ from tests.tiny import Tiny
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_on_a_device.py"
 Array = NDArray[np.float32]
 
+WAVE: dict[str, Any] = {"channels": (16, 24), "width": 32, "depth": 2, "heads": 4, "kernel": 9}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "small, strided": ("nerula", SMALL),
     "without rotation": ("nerula", SMALL | {"rotary": False, "pooling": "stats"}),
@@ -62,6 +64,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "byol": ("byol", {"encoder": "resnet", "widths": (8, 8, 8, 8), "pooling": "moments"}),
     "simclr": ("simclr", {"encoder": "local"}),
     "cmsc": ("cmsc", {"encoder": "local", "pooling": "stats"}),
+    "w2v of three leads": ("w2v_cmsc_rlm", WAVE | {"leads": 3}),
+    "w2v, normalised afterwards": (
+        "w2v_cmsc_rlm",
+        WAVE | {"post": True, "kernel": 8, "pooling": "mean", "normalise": "instance", "leads": 2},
+    ),
 }
 
 
@@ -143,6 +150,22 @@ def test_methods_whose_graph_is_not_known_are_refused_by_name(method: str) -> No
     with pytest.raises(UsageError, match="cannot be exported") as refused:
         embedding(Graph(), find(method)(), "signal")
     assert find(method).__name__ in str(refused.value)
+
+
+def test_what_is_normalised_over_time_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be exported"):
+        embedding(Graph(), find("w2v_cmsc_rlm")(**WAVE, norm="group"), "signal")
+
+
+def test_attention_in_pieces_is_attention_in_the_same_pieces() -> None:
+    """Longer than one attention takes: the last piece is shorter than the others, and is so."""
+    method = made("w2v of three leads")
+    longest = LONGEST * method.encoder.stride  # type: ignore[union-attr, operator]
+    running = opened(method)
+    for time in (longest, longest + 1, 2 * longest + 357):
+        x = real(2, 3, time)
+        x[1, :, longest // 2 :] = np.nan  # a whole piece in which nothing is
+        assert np.abs(outputs(running, x)["embedding"] - truth(method, x)).max() <= 1e-4
 
 
 def test_somebody_elses_method_is_refused() -> None:
@@ -458,6 +481,36 @@ def test_the_example_gives_the_models_embedding_without_nerula_or_torch(
     expected = bundled.embed(np.round(x, 6), rate=rate)
     assert np.abs(found - expected).max() <= 1e-4
     assert (tmp_path / "ecg.embedding.svg").read_text().startswith("<svg")
+
+
+def test_the_example_gives_a_model_of_many_leads_those_that_there_are(tmp_path: Path) -> None:
+    from nerula import signal
+
+    model, names = nerula.load("leads-small"), ["V2", "I", "II"]
+    content = build(model, 1872).SerializeToString()
+    x = signal.resample(sample.load().x[:9, 0].reshape(3, -1), 100.0, 250.0)
+    (tmp_path / "m.onnx").write_bytes(content)
+    rows = "\n".join(",".join(f"{value:.6f}" for value in row) for row in x.T)
+    titles = ",".join(f"{name} (mV)" for name in names)
+    (tmp_path / "ecg.csv").write_text(f"# rate: 250\n{titles}\n{rows}\n")
+    words = [sys.executable, "-c", WITHOUT, str(EXAMPLE), "m.onnx", "ecg.csv"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = np.loadtxt(tmp_path / "ecg.embedding.csv", delimiter=",")
+    expected = model.embed(np.round(x, 6), rate=250, leads=names)
+    assert np.abs(found - expected).max() <= 1e-4
+    (tmp_path / "ecg.csv").write_text("# rate: 250\nX,Y\n0.1,0.2\n")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "The model wants" in done.stderr
+
+
+def test_a_model_of_any_leads_is_tried_on_the_lead_that_there_is() -> None:
+    model = nerula.load("leads-small")
+    of = verify.trial(model)
+    there = np.isfinite(of.signal).any(2)
+    assert there.sum() == len(there)
+    assert there[:, model.contract.leads.index("II")].all()
+    assert all(np.isfinite(x).any(2).all() for x in verify._odd(model, of)[1:])
 
 
 @pytest.mark.slow

@@ -78,11 +78,18 @@ class Positions(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """What to add to (B, T, width)."""
-        weight = self.direction * (self.size / self._norm())
         out = F.conv1d(
-            h.transpose(1, 2), weight, self.bias, padding=self.kernel // 2, groups=self.groups
+            h.transpose(1, 2),
+            self.weight(),
+            self.bias,
+            padding=self.kernel // 2,
+            groups=self.groups,
         )
         return F.gelu(out[..., : h.shape[1]]).transpose(1, 2)
+
+    def weight(self) -> Tensor:
+        """The kernel (width, width / groups, kernel)."""
+        return self.direction * (self.size / self._norm())
 
     def _norm(self) -> Tensor:
         norm: Tensor = torch.linalg.vector_norm(self.direction, dim=(0, 1), keepdim=True)

@@ -25,6 +25,13 @@ class Signal(NamedTuple):
     seen: Value
 
 
+class Tokens(NamedTuple):
+    """What an encoder gives: (B, T', width), and which of them count (B, T', 1)."""
+
+    values: Value
+    seen: Value
+
+
 def measured(g: Graph, signal: Value) -> Signal:
     """Tell what is finite from what is not; NaN is how a device says that it has no sample."""
     finite = g.op("LessOrEqual", g.op("Abs", signal), g.constant(-LOWEST))  # false for NaN

@@ -2,22 +2,24 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from nerula.encoders import Encoder
 from nerula.encoders.attention import block_length
 from nerula.encoders.backbone import Backbone
 from nerula.encoders.local import Block, LocalEncoder, Stem
 from nerula.encoders.resnet import Bottleneck, ResNet
+from nerula.encoders.wav2vec import Wav2Vec
 from nerula.errors import UsageError
 from nerula.method import Method
 from nerula.methods.nerula import Nerula
 from nerula.methods.supervised import Predictor
+from nerula.methods.w2v_cmsc_rlm import W2vCmscRlm
 from nerula.onnx.graph import Graph, Value
 from nerula.onnx.layers import (
     Signal,
+    Tokens,
     attention,
     block_of,
     convolution,
@@ -33,13 +35,7 @@ from nerula.onnx.layers import (
     unit_length,
     window_bias,
 )
-
-
-class Tokens(NamedTuple):
-    """What an encoder gives: (B, T', width), and which of them count (B, T', 1)."""
-
-    values: Value
-    seen: Value
+from nerula.onnx.wave import wave
 
 
 def embedding(g: Graph, method: Method, signal: Value) -> Value:
@@ -49,9 +45,10 @@ def embedding(g: Graph, method: Method, signal: Value) -> Value:
     own: Any = getattr(method, "encoder", None)
     encoder: Any = own.encoder if isinstance(own, Backbone) else own
     holder: Any = own if isinstance(own, Backbone) else method
-    if not isinstance(own, Backbone) and not isinstance(method, Nerula):
+    if not isinstance(own, Backbone) and not isinstance(method, Nerula | W2vCmscRlm):
         raise _unknown(method)
-    if type(encoder) not in ENCODERS:
+    over_time = isinstance(encoder, Wav2Vec) and encoder.front.group
+    if type(encoder) not in ENCODERS or over_time:
         raise _unknown(method)
     layers = ENCODERS[type(encoder)](
         g, encoder, scaled(g, measured(g, signal), holder.normalise, holder.unit)
@@ -67,7 +64,8 @@ def _unknown(method: Method) -> UsageError:
     return UsageError(
         f"{type(method).__name__} cannot be exported: its embedding is not that of an encoder "
         "whose graph is known.",
-        "Known are NERULA's local encoder and the ResNet, as the methods here use them.",
+        "Known are NERULA's local encoder, the ResNet, and wav2vec that normalises each place by "
+        "itself, as the methods here use them.",
     )
 
 
@@ -174,8 +172,9 @@ def resnet(g: Graph, encoder: ResNet, signal: Signal) -> list[Tokens]:
     return layers
 
 
-ENCODERS: dict[type[Encoder], Callable[[Graph, Any, Signal], list[Tokens]]] = {
+ENCODERS: dict[type[nn.Module], Callable[[Graph, Any, Signal], list[Tokens]]] = {
     LocalEncoder: local,
     ResNet: resnet,
+    Wav2Vec: wave,
 }
 """What is known."""

@@ -48,6 +48,7 @@ def recipe(model: Model, dimensions: int, probe: Probe | None, weights: str) -> 
             "leads": list(contract.leads),
             "rate": contract.rate,
             "unit": contract.unit,
+            "any set of leads": model.method.any_leads,
             "missing": "NaN, for single samples, leads or whole windows",
         },
         "outputs": outputs,

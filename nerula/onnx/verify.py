@@ -40,12 +40,20 @@ class Trial:
 
 
 def trial(model: Model) -> Trial:
-    """Bring the bundled sample under the model's contract: of each recording its first window."""
+    """Bring the bundled sample under the model's contract: of each recording its first window.
+
+    It has one lead. A model that takes any set of leads is given that one, in its place; another
+    one gets the leads that it asks for from other recordings.
+    """
     ecg, names = sample.load(), model.contract.leads
     x = ecg.x[:, 0]
-    taken = [x[(row + np.arange(len(names))) % len(x)] for row in range(len(x))]
+    taken = x[(np.arange(len(x))[:, None] + np.arange(len(names))) % len(x)]
+    there = np.ones(len(names), np.bool_)
+    if model.method.any_leads:
+        there = np.arange(len(names)) == _own(names, ecg.leads)
+        taken[:, there] = x[:, None]
     found = [
-        model.prepare(Recording(name, one, ecg.rate, names, np.ones(one.shape, np.bool_)))
+        model.prepare(Recording(name, one, ecg.rate, names, np.tile(there[:, None], one.shape[1])))
         for name, one in zip(ecg.names, taken, strict=True)
     ]
     length = min(model.window, found[0].x.shape[1])
@@ -61,6 +69,11 @@ def trial(model: Model) -> Trial:
         np.unique(people, return_inverse=True)[1].astype(np.int64),
         ecg.folds,
     )
+
+
+def _own(names: tuple[str, ...], leads: tuple[str, ...]) -> int:
+    """Where a lead of the sample belongs among those of a model; first where it is a stranger."""
+    return next((names.index(lead) for lead in leads if lead in names), 0)
 
 
 @dataclass(frozen=True)
@@ -136,16 +149,17 @@ def embedded(model: Model, signal: Array) -> Array:
 
 
 def _odd(model: Model, of: Trial) -> list[Array]:
-    """Inputs of other lengths and with gaps, cut from the same ECGs."""
+    """Inputs of other lengths, with all leads and with gaps, cut from the same ECGs."""
     rng = np.random.default_rng(0)
     leads = of.signal.shape[1]
-    line = of.signal[:64].swapaxes(0, 1).reshape(leads, -1)
+    one = np.isfinite(of.signal[0]).any(1).argmax()  # the sample's own, where it is the only one
+    line = np.stack([np.roll(of.signal[:64, one], -lead, 0).reshape(-1) for lead in range(leads)])
     odd = []
     for length in (*LENGTHS, model.window):
         x = windows(line[:, : 3 * length], np.isfinite(line[:, : 3 * length]), length)[0].copy()
-        for one in x:
+        for window in x:
             first = rng.integers(0, length)
-            one[rng.integers(0, leads), first : first + length // 3] = np.nan
+            window[rng.integers(0, leads), first : first + length // 3] = np.nan
         odd.append(x)
     return odd
 
