@@ -191,6 +191,7 @@ class _Work:
         from nerula.comparison import checks, kept, terminal
         from nerula.comparison.publish import publish
         from nerula.comparison.work import Hands, StoppedError, compute
+        from nerula.display import Passes
         from nerula.pretrain import pretrain
 
         request = self.request
@@ -216,6 +217,7 @@ class _Work:
             tasks=tasks,
             machine=machine,
             say=lambda cell, outcome: terminal.say(console, plan, cell, outcome),
+            told=Passes(console).tell,
         )
         try:
             complete = compute(plan, hands)

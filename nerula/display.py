@@ -12,6 +12,36 @@ LINE_SECONDS = 60.0
 """How long a log file may stay silent."""
 
 
+class Passes:
+    """How far a training on labels is: a line that changes on a terminal, few lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._status = console, console.status("")
+        self._began = self._printed = time.monotonic()
+
+    def tell(self, epoch: int, epochs: int, error: float | None) -> None:
+        """Show that an epoch has passed, or with 0 that the first one begins."""
+        now = time.monotonic()
+        if not epoch:
+            self._began = now
+        line = f"trained on labels: epoch {epoch} of {epochs}"
+        line += f"  error {error:.4f}" if error is not None else ""
+        if 0 < epoch < epochs:
+            line += f"  {_clock((now - self._began) / epoch * (epochs - epoch))} left"
+        if self._console.is_terminal:
+            self._status.update(line)
+            self._status.stop() if epoch == epochs else self._status.start()
+        elif now - self._printed > LINE_SECONDS:
+            self._console.print(line, highlight=False, soft_wrap=True)
+            self._printed = now
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class Display:
     """A progress bar on a terminal, lines elsewhere; a collapse is shouted."""
 

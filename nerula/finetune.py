@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from nerula.batches import Batches, Labelled
 from nerula.census import seen
 from nerula.contract import Contract
+from nerula.epochs import Epochs, Examples, Told
 from nerula.errors import UsageError, nearest
 from nerula.leads import planned
 from nerula.machine import Machine
@@ -30,11 +31,8 @@ from nerula.model import Model
 from nerula.options import Options
 from nerula.store import Store
 from nerula.train import train
-from nerula.tuned import Array, Check, Finetuned, Rows, body_of, learnable, predict_rows
+from nerula.tuned import Finetuned, Rows, body_of, learnable
 from nerula.typed import typed
-
-Examples = tuple[Rows, NDArray[Any]]
-"""Rows of a store, with their targets."""
 
 IDENTITY = "identity"
 """The kind of targets that are people, to be told apart in other recordings and of others."""
@@ -44,8 +42,6 @@ LEAD_CHANCE = 0.5
 """With which each lead is hidden, in training, from a model that takes any set of them."""
 LEAST_STEPS = 200
 """However few the labels are, so many steps are made: more epochs then."""
-CHECKS = 20
-"""How often the validation part is predicted, at most."""
 RECIPE = 3
 """Raised whenever the same call would come to other weights."""
 LEAST_VALIDATION = 10
@@ -77,6 +73,7 @@ def finetune(
     device: str = "auto",
     precision: str = "auto",
     threads: int = 0,
+    told: Told | None = None,
 ) -> Finetuned:
     """Train a model, or a method that knows nothing yet, on the targets of a store's rows.
 
@@ -112,6 +109,9 @@ def finetune(
     leads
         Which leads it may see, such as ("I", "II", "V2"); the others are not valid. A model of one
         lead takes any one.
+    told
+        Called when it begins and after each epoch: how many have passed, of how many, and the
+        error of what chooses, where that was looked at.
     """
     body, contract, length = _body(model, store, window, frozen=frozen)
     given = _checked(store, rows, targets, kind, outputs)
@@ -166,7 +166,7 @@ def finetune(
     learner.paces = {"body": pace if pace is not None else PACE if trained else 1.0}
     result = Model(learner, contract, length, bf16=machine.bf16)
     only, began = tuple(leads), time.monotonic()
-    best = _Best(learner, result, store, chooses, options.epochs, leads=only)
+    passing = Epochs(learner, result, store, chooses, options.epochs, leads=only, told=told)
     batches = Batches(
         store,
         learner.needs,
@@ -175,11 +175,11 @@ def finetune(
         leads=planned(store, contract.leads, only, any_leads=body.any_leads),
         labelled=Labelled(chosen, labels),
     )
-    done = train(learner, batches, options, bf16=machine.bf16, after_epoch=best.look)
+    done = train(learner, batches, options, bf16=machine.bf16, after_epoch=passing.ended)
     if done < batches.steps:
         raise KeyboardInterrupt
     learner.eval()
-    epoch, start = best.restore(), model if isinstance(model, Model) else None
+    epoch, start = passing.restore(), model if isinstance(model, Model) else None
     training = {
         "data": seen(store, np.concatenate([chosen, chooses[0]])),
         "command": typed(),
@@ -199,52 +199,13 @@ def finetune(
         result,
         kind,
         only,
-        tuple(best.checks),
+        tuple(passing.checks),
         epoch,
         chosen,
         chooses[0],
         start,
         training,
     )
-
-
-class _Best:
-    """Looks at the validation part after epochs, and keeps the weights of the best one."""
-
-    def __init__(
-        self,
-        learner: Predictor,
-        model: Model,
-        store: Store,
-        held: Examples,
-        epochs: int,
-        *,
-        leads: tuple[str, ...],
-    ) -> None:
-        self._learner, self._model, self._store, self._leads = learner, model, store, leads
-        (self._rows, self._labels), self._epochs = held, epochs
-        self._every = math.ceil(epochs / CHECKS)
-        self._weights: dict[str, torch.Tensor] = {}
-        self.checks: list[Check] = []
-
-    def look(self, epoch: int) -> None:
-        """Compute the error now and then, and after the last epoch."""
-        if not len(self._rows) or (epoch % self._every and epoch < self._epochs):
-            return
-        self._learner.eval()
-        predicted = predict_rows(self._model, self._store, self._rows, self._leads)
-        self._learner.train()
-        error = _error(self._learner, predicted, self._labels)
-        if all(error < check.error for check in self.checks):
-            self._weights = deepcopy(self._learner.state_dict())
-        self.checks.append(Check(epoch, error))
-
-    def restore(self) -> int:
-        """Load the best weights; return their epoch."""
-        if not self.checks:
-            return self._epochs
-        self._learner.load_state_dict(self._weights)
-        return min(self.checks, key=lambda check: check.error).epoch
 
 
 def _parted(
@@ -384,16 +345,3 @@ def _width(body: Method, length: int) -> int:
     device = next((one.device for one in body.parameters()), torch.device("cpu"))
     nothing = torch.zeros(1, body.needs.leads, length, device=device)
     return body.eval().embed(nothing, torch.ones_like(nothing, dtype=torch.bool)).shape[1]
-
-
-def _error(learner: Predictor, predicted: Array, labels: NDArray[Any]) -> float:
-    """What the training minimises, of averaged predictions."""
-    if learner.kind == "regression":
-        size = learner.size.cpu().numpy()
-        return float(np.mean(((predicted - labels) / size) ** 2))
-    sure = np.clip(predicted.astype(np.float64), 1e-6, 1 - 1e-6)
-    if learner.kind == "multilabel":
-        return float(-np.mean(np.where(labels == 1, np.log(sure), np.log1p(-sure))))
-    weights = learner.weights.cpu().numpy()[labels]
-    each = -np.log(sure[np.arange(len(labels)), labels])
-    return float(np.average(each, weights=weights))

@@ -1,6 +1,6 @@
 """Ground: a model, a task and a store, all that is fixed and checked before anything is fitted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -54,6 +54,8 @@ class Ways:
     resamples: int = RESAMPLES
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """Options of `nerula.finetune.finetune`, such as its epochs."""
+    told: Callable[[int, int, float | None], None] | None = None
+    """Hears of every epoch of a network that is trained on labels."""
 
     def __post_init__(self) -> None:
         check(Ways, vars(self))

@@ -99,12 +99,14 @@ def probe(
 
     from nerula import bundle
     from nerula.addresses import shown
+    from nerula.display import Passes
     from nerula.evaluate import evaluate
     from nerula.ground import Ways
     from nerula.leads import given
     from nerula.tasks import find
 
     asked, chosen = find(task), given(leads)
+    console = Console(highlight=False)
     ways = Ways(
         probes=tuple(probes.replace(",", " ").split()) if probes else (),
         labels=_shares(labels, "--labels"),
@@ -116,13 +118,13 @@ def probe(
         unverified=unverified,
         seed=seed,
         tuning={"epochs": label_epochs, "pace": label_pace},
+        told=Passes(console).tell,
     )
     if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(
             f"The task {task} leaves no probe that could be saved.", "Leave out --save."
         )
     ways.asked(asked)  # refuses what the task does not have before anything is prepared
-    console = Console(highlight=False)
     with TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)

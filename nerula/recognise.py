@@ -71,6 +71,7 @@ def _tuned_on_others(ground: Ground) -> Features:
     leads = ground.features.plan.names
     rows = rows[has_leads(ground.store, leads)[rows]]
     _, people = np.unique(ground.facts.people[rows], return_inverse=True)
-    how = {"seed": ground.ways.seed, "leads": leads, **ground.ways.tuning}
+    ways = ground.ways
+    how = {"seed": ways.seed, "leads": leads, "told": ways.told, **ways.tuning}
     trained = finetune(ground.model, ground.store, rows, people, "identity", **how)
     return replace(ground.features, model=trained.model)

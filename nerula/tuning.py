@@ -59,6 +59,7 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         KINDS[task.kind],
         people=people,
         choose=None if chooses is None else (chooses, ground.target[chooses]),
+        told=ground.ways.told,
         **how,
     )
     if ground.model.config is not None:

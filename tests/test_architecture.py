@@ -99,10 +99,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sklearn": GROUND | {"bundle", "given", "model"},
     "tuned": {"bundle", "encoders", "errors", "leads", "method", "methods", "model", "portable"}
     | {"schema", "store", "together"},
+    "epochs": {"methods", "model", "store", "tuned"},
     "finetune": {
         "batches",
         "census",
         "contract",
+        "epochs",
         "errors",
         "leads",
         "machine",

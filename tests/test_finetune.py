@@ -1,5 +1,6 @@
 """Fine-tuning: labels are learned, subjects are apart, mistakes are refused in words."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 import nerula
 from nerula import bundle, probes, sample
 from nerula.contract import Contract
+from nerula.display import Passes
 from nerula.errors import NerulaError, UsageError
 from nerula.finetune import Finetuned, _shares, finetune, split_by_subject, subjects_of
 from nerula.method import Method
@@ -147,6 +150,29 @@ def test_rows_that_are_given_to_choose_the_epoch_leave_all_others_to_be_fitted(
     other = tuned(beats, choose=(chooses, 1 - FAST[chooses]))
     assert [one.epoch for one in other.checks] == [one.epoch for one in made.checks]
     assert other.epoch != made.epoch  # what is asked of them decides, not what is fitted
+
+
+def test_whoever_asks_hears_of_every_epoch(beats: Store) -> None:
+    heard: list[tuple[int, int, float | None]] = []
+    made = tuned(beats, epochs=30, told=lambda *one: heard.append(one))
+    assert [(epoch, of) for epoch, of, _ in heard] == [(one, 30) for one in range(31)]
+    looked = [(epoch, error) for epoch, _, error in heard if error is not None]
+    assert looked == [tuple(check) for check in made.checks]
+    assert len(looked) == 15  # every second
+
+
+def test_a_log_file_hears_of_a_training_on_labels_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = iter([0.0, 10.0, 30.0, 75.0, 100.0, 110.0])
+    monkeypatch.setattr("nerula.display.time.monotonic", lambda: next(moments))
+    told = io.StringIO()
+    passes = Passes(Console(file=told, width=80))
+    for epoch, error in ((0, None), (1, None), (2, 0.25), (3, None), (4, None)):
+        passes.tell(epoch, 200, error)
+    assert told.getvalue().splitlines() == [
+        "trained on labels: epoch 2 of 200  error 0.2500  1:47:15 left"
+    ]
 
 
 def test_rows_that_choose_must_be_other_peoples_and_of_the_same_form(beats: Store) -> None:

@@ -40,6 +40,8 @@ class Hands:
     """Device, precision and threads."""
     say: Callable[[Cell, str], None]
     """Tells a person about a cell: that it begins, or how it ended."""
+    told: Callable[[int, int, float | None], None] | None = None
+    """Hears of every epoch of a network that is trained on labels."""
 
 
 def compute(plan: Plan, hands: Hands) -> bool:
@@ -124,6 +126,7 @@ def _probe(plan: Plan, cell: Cell, hands: Hands) -> None:
         resamples=inputs["resamples"],
         seed=cell.seed,
         tuning={**inputs.get("tuning", {}), **hands.machine},
+        told=hands.told,
     )
     task, cache = find(inputs["task"]), plan.folder / CACHE
     made = []
