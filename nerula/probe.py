@@ -387,7 +387,7 @@ def _say_next(
     if saved:
         say.append(f"Next: nerula predict {saved[0]} SOURCE answers.csv")
     elif out is None:
-        say.append(f"To keep this: {command} --out probed")
+        say.append("To keep this: the same command with --out probed")
     elif task.trained:
         say.append(f"Next: {command} --labels 0.01,0.1,1 --gaps 0.1,0.3,0.6 --out {out}")
     else:
