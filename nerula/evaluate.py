@@ -1,7 +1,7 @@
 """Evaluate: a model, a task and a store to results. The guards stand before everything else."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import judgement, probes
+from nerula.blend import BLENDED, PLAIN, blended
 from nerula.bootstrap import Judged
 from nerula.errors import UsageError
 from nerula.features import Gap
@@ -50,7 +51,8 @@ def evaluate(
         for gap in (None, *_gaps(ground)):
             ground.tested.of(tested, gap)
     for probe in ground.ways.asked(task):
-        yield from _finetuned(ground) if probe == FINETUNED else _probe(ground, probe)
+        tuned = probe in (FINETUNED, BLENDED)
+        yield from _finetuned(ground, probe) if tuned else _probe(ground, probe)
 
 
 def _probe(ground: Ground, probe: str) -> Iterator[Result]:
@@ -124,8 +126,8 @@ def _across(ground: Ground) -> Iterator[Result]:
         yield replace(result, document=result.document | {"shown": shown})
 
 
-def _finetuned(ground: Ground) -> Iterator[Result]:
-    """Train the whole network on each share of labels."""
+def _finetuned(ground: Ground, probe: str) -> Iterator[Result]:
+    """Train the whole network on each share of labels; blended, a plain model stands beside it."""
     task = ground.task
     if task.view != "whole":
         raise UsageError(f"The task {task.name} joins several embeddings: no fine-tuning.")
@@ -145,12 +147,30 @@ def _finetuned(ground: Ground) -> Iterator[Result]:
             chose = split.choose if len(split.choose) else trained.validated
             held = _predicted(ground, trained, chose) if len(chose) else None
             answers = _predicted(ground, trained, split.test, ground.tested.plan.names)
+            how: dict[str, Any] = {"epoch": trained.epoch}
+            if probe == BLENDED:
+                answers, held, chosen = _blended(ground, split, draw, answers, held)
+                how |= chosen
             judged.append(ground.judged(answers, split.test, held))
             chance.append(ground.judged(_blind(ground, split), split.test, None))
             seconds = trained.training["seconds"]
-            fits.append(ground.fit(number, draw, split, seconds, {"epoch": trained.epoch}))
-        way = {"probe": FINETUNED, "labels": share, "gap": 0.0, "filling": "masked"}
-        yield replace(ground.result(way, judged, chance, fits), tuned=first)
+            fits.append(ground.fit(number, draw, split, seconds, how))
+        way = {"probe": probe, "labels": share, "gap": 0.0, "filling": "masked"}
+        found = ground.result(way, judged, chance, fits)
+        yield replace(found, tuned=first if probe == FINETUNED else None)
+
+
+def _blended(
+    ground: Ground, split: Split, draw: int, answers: Answers, held: Answers | None
+) -> tuple[Answers, Answers | None, Mapping[str, Any]]:
+    """A network's answers with a plain model's of the embeddings: tested, held out; its choice."""
+    kind, seed = ground.task.kind, ground.ways.seed + draw
+    sides = ground.examples(split.train), ground.examples(split.choose)
+    plain = probes.fit(PLAIN[kind], ground.question, *sides, seed)
+    tested = blended(kind, answers, ground.answered(plain, split.test, None))
+    # without a choosing side each of the two has held out other rows
+    known = ground.held(plain) if len(split.choose) else None
+    return tested, blended(kind, held, known) if held and known else None, plain.chosen
 
 
 def _predicted(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerula import __version__, guards, judgement, probes
+from nerula.blend import BLENDED, PLAIN
 from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
 from nerula.bounds import Count, Number, check
 from nerula.errors import UsageError, nearest
@@ -80,8 +81,9 @@ class Ways:
                 "Name one set of leads, without a colon.",
             )
         chosen = self.probes or task.probes
+        whole = (FINETUNED, BLENDED) if task.kind in PLAIN else (FINETUNED,)
         for probe in chosen:
-            if probe not in (*task.probes, FINETUNED):
+            if probe not in (*task.probes, *whole):
                 said = f"The task {task.name} has no probe {probe}."
                 raise UsageError(said, nearest(probe, task.probes))
         return (*chosen, FINETUNED) if self.finetune and FINETUNED not in chosen else chosen

@@ -62,7 +62,8 @@ def probe(
         A store, or a data set's folder, which is prepared first; or the address of one. Without
         it the bundled sample, where that will do for a first look.
     probes
-        Such as "forest,logistic"; all that the task has, by default.
+        Such as "forest,logistic"; all that the task has, by default. "finetuned" is the whole
+        network, "blended" the mean of what it says and what logistic or ridge says.
     labels
         Shares of the training labels, such as "0.01,0.1,1".
     gaps
@@ -120,6 +121,8 @@ def probe(
         tuning={"epochs": label_epochs, "pace": label_pace},
         told=Passes(console).tell,
     )
+    if save is not None and "blended" in ways.probes:
+        raise UsageError("A blend is two things.", "Save each: --probes finetuned,logistic")
     if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(
             f"The task {task} leaves no probe that could be saved.", "Leave out --save."

@@ -140,8 +140,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "likeness": set(),
     "judgement": {"bootstrap", "metrics", "tasks"},
     "results": {"bootstrap", "errors", "files", "metrics"},
+    "blend": {"forms", "metrics"},
     "ground": {
         "__init__",
+        "blend",
         "bootstrap",
         "bounds",
         "errors",
@@ -154,7 +156,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"metrics", "model", "probes", "results", "store", "tasks"},
     "recognise": {"errors", "features", "finetune", "gaps", "ground", "leads", "likeness"}
     | {"metrics", "results", "tasks"},
-    "evaluate": {"across", "bootstrap", "errors", "features", "fewer", "gaps"}
+    "evaluate": {"across", "blend", "bootstrap", "errors", "features", "fewer", "gaps"}
     | {"ground", "judgement", "metrics", "model", "probes", "recognise", "results", "store"}
     | {"tasks", "tuning"},
     "comparison": {"__init__", "batches", "bootstrap", "bundle", "errors", "evaluate", "files"}
@@ -217,7 +219,7 @@ TORCH_FREE |= {"chunks", "workers", "engines", "workplace", "summary", "survey",
 TORCH_FREE |= {"options", "schema", "cards", "display", "embed", "embedding", "impute"}
 TORCH_FREE |= {"predict"}
 TORCH_FREE |= {"tasks", "metrics", "bootstrap", "gaps", "fewer", "guards", "probes", "features"}
-TORCH_FREE |= {"across"}
+TORCH_FREE |= {"across", "blend"}
 TORCH_FREE |= {
     "judgement",
     "results",

@@ -238,6 +238,49 @@ def test_the_choosing_side_chooses_the_epoch_and_the_whole_training_side_is_fitt
     assert nothing is None  # three recordings choose nothing: a part of the others does
 
 
+def test_a_blend_is_the_mean_of_the_network_and_the_regression(
+    model: Model, store: Store, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.random.default_rng(0).random(len(store)).astype(np.float32)
+
+    class Stub:
+        epoch = 3
+        training: dict[str, Any] = {"seconds": 0.0}  # noqa: RUF012
+        validated = np.arange(9)
+
+        def predict(
+            self, _: Store, rows: NDArray[np.int64], __: Sequence[str] = ()
+        ) -> NDArray[np.float32]:
+            return np.stack([1 - chance[rows], chance[rows]], axis=1)
+
+        def save(self, *_: Any) -> None:
+            """Nothing that could be loaded."""
+
+    monkeypatch.setattr("nerula.finetune.finetune", lambda *_, **__: Stub())
+    ways = replace(FAST, probes=("logistic", "finetuned", "blended"))
+    plain, network, both = evaluate(model, find("sex"), store, cache, ways)
+    scores = [one.runs[0].answers.score for one in (plain, network, both)]
+    odds = [np.log(score[:, 1] / score[:, 0]) for score in scores]
+    assert np.allclose(odds[2], (odds[0] + odds[1]) / 2, atol=1e-4)
+    (fit,) = both.document["fits"]
+    assert fit["chosen"] == plain.document["fits"][0]["chosen"] | {"epoch": 3}
+    assert both.tuned is None
+    limits = [one.runs[0].thresholds[1] for one in (plain, network, both)]
+    assert np.isfinite(limits).all()
+    assert len({round(float(one), 4) for one in limits}) == 3  # of what it says itself
+
+
+def test_a_task_without_anything_to_average_has_no_blend() -> None:
+    with pytest.raises(UsageError, match="has no probe blended"):
+        Ways(probes=("blended",)).asked(find("identity"))
+
+
+def test_a_blend_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two things"):
+        probe("nerula-small", "sex", probes="blended", save=tmp_path / "saved")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_result_comes_back_as_it_was(sex: Result, tmp_path: Path) -> None:
     path = sex.write(tmp_path)
     back = Result.read(path)
