@@ -39,6 +39,7 @@ PROBES = {
     "centred": "Cosine, centred",
     "cosine": "Cosine",
     "finetuned": "Fine-tuned network",
+    "blended": "Network and regression, blended",
     **{
         f"{answer}-{source}": f"From lead {source}: {words}"
         for source in ("I", "II")
