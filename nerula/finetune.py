@@ -115,6 +115,8 @@ def finetune(
     """
     body, contract, length = _body(model, store, window, frozen=frozen)
     given = _checked(store, rows, targets, kind, outputs)
+    if choose is not None and kind == IDENTITY:
+        raise UsageError("Who is who is learned: no others can choose the epoch.")
     if choose is None:
         share = 0.0 if kind == IDENTITY else validation
         whose = subjects_of(store, given[0]) if people is None else np.asarray(people).tolist()
@@ -181,7 +183,8 @@ def finetune(
     learner.eval()
     epoch, start = passing.restore(), model if isinstance(model, Model) else None
     training = {
-        "data": seen(store, np.concatenate([chosen, chooses[0]])),
+        "data": seen(store, np.concatenate([chosen, chooses[0]]) if choose is None else chosen),
+        **({} if choose is None else {"chosen by": seen(store, chooses[0])}),
         "command": typed(),
         "options": asdict(options),
         "machine": machine.facts(),

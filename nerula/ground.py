@@ -262,10 +262,12 @@ def prepare_ground(model: "Model", task: Task, store: Store, folder: Path, ways:
     if task.trained:
         for split in splits:
             guards.answerable(task, facts, target, split)
-    judged = np.unique(np.concatenate([rows for one in splits for rows in (one.choose, one.test)]))
+    asked = np.unique(np.concatenate([one.test for one in splits]))
+    judged = np.union1d(asked, np.concatenate([one.choose for one in splits]))
     try:
         training = model.config.training if model.config else {}
-        provenance = guards.unseen(training, facts, kind, store.digest, judged)._asdict()
+        known = guards.unseen(training, facts, kind, store.digest, judged, tested=asked)
+        provenance = known._asdict()
     except guards.UnverifiedError as error:
         if not ways.unverified:
             raise

@@ -91,17 +91,28 @@ class Seen(NamedTuple):
 
 
 def unseen(
-    training: Mapping[str, Any], facts: Facts, kind: str, digest: str, judged: Rows
+    training: Mapping[str, Any],
+    facts: Facts,
+    kind: str,
+    digest: str,
+    judged: Rows,
+    *,
+    tested: Rows | None = None,
 ) -> Seen:
     """Refuse a model that was pretrained on recordings it is judged by; return what was checked.
 
     `training` is the provenance in a model's config, `kind` and `digest` those of the store,
-    `judged` the rows that choose and test. A provenance that does not say enough is refused too.
-    What a model was before it was trained further counts as much.
+    `judged` the rows that choose and test, `tested` those that test (all, if it is None). A
+    provenance that does not say enough is refused too. What a model was before it was trained
+    further counts as much. What only chose its epoch may choose again, but not test.
     """
     said, stage = [], training
     while stage:
         said.append(_unseen(stage, facts, kind, digest, judged))
+        if chose := stage.get("chosen by"):
+            rows = judged if tested is None else tested
+            only = _unseen({"data": chose}, facts, kind, digest, rows)
+            said[-1] = _joined([said[-1], only], "; its epoch chosen by labels, ")
         stage = stage.get("start", {}).get("training", {})
     return _joined(said or [_unseen(training, facts, kind, digest, judged)], "; before that, ")
 

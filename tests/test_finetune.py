@@ -145,6 +145,8 @@ def test_rows_that_are_given_to_choose_the_epoch_leave_all_others_to_be_fitted(
     made = tuned(beats, choose=(chooses, FAST[chooses]))
     assert np.array_equal(made.trained, TRAIN)
     assert np.array_equal(made.validated, chooses)
+    counts = [made.training[name]["recordings"] for name in ("data", "chosen by")]
+    assert counts == [72, 12]
     errors = [check.error for check in made.checks]
     assert made.epoch == made.checks[int(np.argmin(errors))].epoch
     other = tuned(beats, choose=(chooses, 1 - FAST[chooses]))
@@ -183,6 +185,8 @@ def test_rows_that_choose_must_be_other_peoples_and_of_the_same_form(beats: Stor
         tuned(beats, both[TRAIN], "multilabel", choose=(TEST, both[TEST, :1]))
     with pytest.raises(UsageError, match="numbered"):
         tuned(beats, choose=(TEST, FAST[TEST] + 1))
+    with pytest.raises(UsageError, match="no others"):
+        tuned(beats, TRAIN // 4, "identity", choose=(TEST, TEST // 4))
 
 
 def test_a_long_recording_gets_the_mean_of_its_windows(beats: Store, classes: Finetuned) -> None:

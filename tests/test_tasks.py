@@ -383,6 +383,22 @@ def test_provenance_of_older_runs_says_enough_for_the_same_store(bundled: Facts)
     assert "no recording" in seen(bundled, None, steps=0)
 
 
+def test_what_chose_an_epoch_may_choose_again_but_not_test(bundled: Facts) -> None:
+    known = {"kind": "ptbxl100", "folds": {"1": 900}}
+    training = {"data": known, "chosen by": known | {"folds": {"9": 100}}}
+    nine, ten = (np.flatnonzero(bundled.fold == fold) for fold in ("9", "10"))
+    both = np.concatenate([nine, ten])
+    found = guards.unseen(training, bundled, "ptbxl100", "abc", both, tested=ten)
+    assert found.status == guards.CHECKED
+    assert "epoch chosen by labels" in found.detail
+    for tested in (nine, None):
+        with pytest.raises(guards.LeakError, match="folds 9"):
+            guards.unseen(training, bundled, "ptbxl100", "abc", both, tested=tested)
+    fitted = {"data": known | {"folds": {"9": 100}}}
+    with pytest.raises(guards.LeakError, match="folds 9"):
+        guards.unseen(fitted, bundled, "ptbxl100", "abc", both, tested=ten)
+
+
 def test_without_folds_the_same_data_set_is_refused() -> None:
     facts = facts_of([{"name": f"A0000{i}", "labels": ["N"]} for i in range(1, 9)])
     with pytest.raises(guards.LeakError, match="challenge2017"):
