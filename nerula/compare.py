@@ -15,7 +15,7 @@ from nerula.files import alone
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nerula.comparison.plan import Plan
+    from nerula.comparison.plan import Cell, Plan
     from nerula.comparison.request import Request
     from nerula.comparison.rows import Row
     from nerula.store import Store
@@ -209,6 +209,12 @@ class _Work:
             terminal.show_plan(console, plan, work)
             return 0
         plan.save()
+        passes = Passes(console)
+
+        def say(cell: "Cell", outcome: str) -> None:
+            passes.stop()  # one that failed has left its line
+            terminal.say(console, plan, cell, outcome)
+
         hands = Hands(
             asked=work,
             pretrain=pretrain,
@@ -216,11 +222,12 @@ class _Work:
             training={name: store.path for name, store in training.items()},
             tasks=tasks,
             machine=machine,
-            say=lambda cell, outcome: terminal.say(console, plan, cell, outcome),
-            told=Passes(console).tell,
+            say=say,
+            told=passes.tell,
         )
         try:
-            complete = compute(plan, hands)
+            with passes:
+                complete = compute(plan, hands)
         except StoppedError:
             console.print("Stopped; the same command continues.")
             return STOPPED

@@ -19,6 +19,16 @@ class Passes:
         self._console, self._status = console, console.status("")
         self._began = self._printed = time.monotonic()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the line away, however the training ended: a terminal has one such line at most."""
+        self._status.stop()
+
     def tell(self, epoch: int, epochs: int, error: float | None) -> None:
         """Show that an epoch has passed, or with 0 that the first one begins."""
         now = time.monotonic()
@@ -30,7 +40,7 @@ class Passes:
             line += f"  {_clock((now - self._began) / epoch * (epochs - epoch))} left"
         if self._console.is_terminal:
             self._status.update(line)
-            self._status.stop() if epoch == epochs else self._status.start()
+            self.stop() if epoch == epochs else self._status.start()
         elif now - self._printed > LINE_SECONDS:
             self._console.print(line, highlight=False, soft_wrap=True)
             self._printed = now

@@ -18,8 +18,6 @@ CHECKS = 20
 """How often the rows that choose are predicted, at most."""
 Examples = tuple[Rows, NDArray[Any]]
 """Rows of a store, with their targets."""
-
-
 Told = Callable[[int, int, float | None], None]
 """Hears how many epochs have passed, of how many, and the error of the rows that choose where they
 were predicted."""

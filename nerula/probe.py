@@ -100,6 +100,7 @@ def probe(
 
     from nerula import bundle
     from nerula.addresses import shown
+    from nerula.blend import BLENDED
     from nerula.display import Passes
     from nerula.evaluate import evaluate
     from nerula.ground import Ways
@@ -108,6 +109,7 @@ def probe(
 
     asked, chosen = find(task), given(leads)
     console = Console(highlight=False)
+    passes = Passes(console)
     ways = Ways(
         probes=tuple(probes.replace(",", " ").split()) if probes else (),
         labels=_shares(labels, "--labels"),
@@ -119,16 +121,16 @@ def probe(
         unverified=unverified,
         seed=seed,
         tuning={"epochs": label_epochs, "pace": label_pace},
-        told=Passes(console).tell,
+        told=passes.tell,
     )
-    if save is not None and "blended" in ways.probes:
+    if save is not None and BLENDED in ways.probes:
         raise UsageError("A blend is two things.", "Save each: --probes finetuned,logistic")
     if save is not None and (asked.votes > 1 or not asked.trained):
         raise UsageError(
             f"The task {task} leaves no probe that could be saved.", "Leave out --save."
         )
     ways.asked(asked)  # refuses what the task does not have before anything is prepared
-    with TemporaryDirectory(prefix="nerula-probe-") as temporary:
+    with passes, TemporaryDirectory(prefix="nerula-probe-") as temporary:
         folder = Path(temporary) if out is None else out
         loaded = bundle.load(model, device=device, precision=precision)
         leads_needed = _needed(ways, loaded.contract)

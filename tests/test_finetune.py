@@ -177,6 +177,17 @@ def test_a_log_file_hears_of_a_training_on_labels_now_and_then(
     ]
 
 
+def test_a_training_that_fails_leaves_no_line_and_no_hidden_cursor_behind() -> None:
+    told = io.StringIO()
+    console = Console(file=told, width=80, force_terminal=True)
+    with pytest.raises(KeyboardInterrupt), Passes(console) as passes:
+        passes.tell(0, 9, None)
+        passes.tell(1, 9, 0.5)
+        raise KeyboardInterrupt
+    shown, hidden = "\x1b[?25h", "\x1b[?25l"
+    assert told.getvalue().rfind(shown) > told.getvalue().rfind(hidden) >= 0
+
+
 def test_rows_that_choose_must_be_other_peoples_and_of_the_same_form(beats: Store) -> None:
     with pytest.raises(UsageError, match="1 subjects"):
         tuned(beats, choose=(np.arange(71, 84), FAST[71:84]))
