@@ -51,7 +51,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "far reach, three leads": (
         "nerula",
-        SMALL | {"blocks": ((20, 1), (40, 2)), "normalise": "instance", "leads": 3},
+        SMALL
+        | {"blocks": ((20, 1), (40, 2)), "normalise": "instance", "leads": 3, "pooling": "steps"},
     ),
     "a ResNet of NERULA": (
         "nerula",
@@ -64,7 +65,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "byol": ("byol", {"encoder": "resnet", "widths": (8, 8, 8, 8), "pooling": "moments"}),
     "simclr": ("simclr", {"encoder": "local"}),
     "cmsc": ("cmsc", {"encoder": "local", "pooling": "stats"}),
-    "w2v of three leads": ("w2v_cmsc_rlm", WAVE | {"leads": 3}),
+    "w2v of two leads": ("w2v_cmsc_rlm", WAVE | {"leads": 2}),
+    "w2v of three leads": ("w2v_cmsc_rlm", WAVE | {"leads": 3, "pooling": "steps"}),
     "w2v, normalised afterwards": (
         "w2v_cmsc_rlm",
         WAVE | {"post": True, "kernel": 8, "pooling": "mean", "normalise": "instance", "leads": 2},

@@ -19,7 +19,7 @@ from nerula.encoders.attention import (
     window_bias,
 )
 from nerula.encoders.local import Convolution, LocalDecoder, LocalEncoder
-from nerula.encoders.pool import POOLINGS, directions, pool, pool_layers, read_out_size
+from nerula.encoders.pool import LAYERED, POOLINGS, directions, pool, pool_layers, read_out_size
 from nerula.encoders.resnet import ResNet
 
 SMALL = {"stem": ((8, 2), (16, 2)), "blocks": ((5, 1), (9, 2), (3, 1)), "width": 16, "heads": 2}
@@ -237,7 +237,8 @@ def test_layers_end_with_the_tokens_and_are_masked_all_of_them(encoder: Encoder)
         assert torch.equal(layer.valid, mask.any(1)[:, ::stride])
         assert (layer.values[~layer.valid] == 0).all()
         assert torch.equal(layer.values, again.values)
-    assert read_out_size(encoder, "layers") == pool_layers([found]).shape[1]
+    for kind in LAYERED:
+        assert read_out_size(encoder, kind) == pool_layers([found], kind).shape[1]
 
 
 # --- lengths -----------------------------------------------------------------------------------
@@ -272,7 +273,8 @@ def test_layers_join_to_those_of_the_whole(name: str) -> None:
         assert torch.equal(torch.cat([part.valid for part in parts], 1), layer.valid)
         joined = torch.cat([part.values for part in parts], 1)
         assert torch.allclose(joined, layer.values, atol=1e-5)
-    assert torch.allclose(pool_layers(pieces), pool_layers([whole]), atol=1e-5)
+    for kind in LAYERED:
+        assert torch.allclose(pool_layers(pieces, kind), pool_layers([whole], kind), atol=1e-5)
 
 
 def test_a_token_sees_exactly_its_context() -> None:
@@ -349,7 +351,7 @@ def test_earlier_layers_are_pooled_behind_the_moments_of_the_tokens() -> None:
     x, mask = signal(3, 1, 512)
     mask[2] = False
     found = LocalEncoder(**SMALL).layers(x, mask)
-    pooled = pool_layers([found])
+    pooled = pool_layers([found], "layers")
     for row in range(2):
         own = pool(found[-1:], "moments")[row]
         kept = [tokens.values[row, tokens.valid[row]].detach().numpy() for tokens in found[:-1]]
@@ -357,6 +359,25 @@ def test_earlier_layers_are_pooled_behind_the_moments_of_the_tokens() -> None:
         assert torch.equal(pooled[row, : len(own)], own)
         assert np.allclose(pooled[row, len(own) :].detach(), np.concatenate(before), atol=1e-4)
     assert (pooled[2] == 0).all()
+
+
+def test_steps_are_how_far_neighbours_are_apart_that_were_both_measured() -> None:
+    torch.manual_seed(0)
+    x, mask = signal(3, 1, 512)
+    mask[2] = False
+    found = LocalEncoder(**SMALL).layers(x, mask)
+    layers, steps = (pool_layers([found], kind).detach() for kind in LAYERED)
+    size = layers.shape[1]
+    assert torch.equal(steps[:, :size], layers)
+    for row in range(2):
+        moved = []
+        for tokens in found:
+            values, valid = tokens.values[row].detach().numpy(), tokens.valid[row].numpy()
+            assert not valid.all()
+            both = valid[1:] & valid[:-1]
+            moved.append(np.abs(np.diff(values, axis=0))[both].mean(0))
+        assert np.allclose(steps[row, size:], np.concatenate(moved), atol=1e-5)
+    assert (steps[2] == 0).all()
 
 
 @pytest.mark.parametrize("time", [64, 500, 1000])

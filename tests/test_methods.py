@@ -63,7 +63,7 @@ READ_OUT = [name for name in METHODS if "pooling" in inspect.signature(find(name
 @pytest.mark.parametrize("name", READ_OUT)
 def test_all_layers_are_the_moments_of_the_tokens_and_more(name: str) -> None:
     read: dict[str, Tensor] = {}
-    for pooling in ("mean", "moments", "layers"):
+    for pooling in ("mean", "moments", "layers", "steps"):
         method = made(name, pooling=pooling).eval()
         x, valid = signals(3, method.needs.leads)
         valid[2] = False
@@ -71,10 +71,12 @@ def test_all_layers_are_the_moments_of_the_tokens_and_more(name: str) -> None:
             read[pooling] = method.embed(x, valid)
     width, size = read["mean"].shape[1], read["moments"].shape[1]
     assert read["layers"].shape[1] >= size + width
+    assert read["steps"].shape[1] >= read["layers"].shape[1] + 2 * width
     # Directions: of CMSC's embeddings the lengths are taken out.
     own, moments = (F.normalize(z) for z in (read["layers"][:, :size], read["moments"]))
     assert torch.allclose(own, moments, atol=1e-6)
     assert not read["layers"][2].any()
+    assert not read["steps"][2].any()
 
 
 UNLABELLED = [name for name in READ_OUT if find(name).trains and name != "supervised"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerula.augment import patch_masks
 from nerula.encoders.heads import VectorProjection
-from nerula.encoders.pool import READ_OUTS, pool, pool_layers
+from nerula.encoders.pool import LAYERED, READ_OUTS, pool, pool_layers
 from nerula.errors import UsageError
 from nerula.loss import negative_cosine
 from nerula.method import Batch
@@ -324,7 +324,7 @@ def test_how_tokens_are_read_out_changes_no_loss() -> None:
     assert sizes[0] < min(sizes[1:])
 
 
-@pytest.mark.parametrize("pooling", ["stats", "layers"])
+@pytest.mark.parametrize("pooling", ["stats", "layers", "steps"])
 def test_embeddings_of_a_long_recording_are_those_of_its_pieces_pooled(pooling: str) -> None:
     method = small(pooling=pooling).eval()
     x = ecg(2, time=70_000)[:, 0]
@@ -335,8 +335,8 @@ def test_embeddings_of_a_long_recording_are_those_of_its_pieces_pooled(pooling: 
     with torch.no_grad():
         scaled = scale(x, valid, method.normalise, method.unit)
         seen = scaled.x, scaled.visible
-        if pooling == "layers":
-            whole = pool_layers([method.encoder.layers(*seen)])
+        if pooling in LAYERED:
+            whole = pool_layers([method.encoder.layers(*seen)], pooling)
         else:
             whole = pool([method.encoder(*seen)], pooling)
         assert torch.allclose(method.embed(x, valid), whole, atol=1e-4)

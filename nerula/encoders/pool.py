@@ -12,24 +12,26 @@ from nerula.encoders import Encoder, Tokens
 from nerula.precision import in_full
 
 POOLINGS = ("mean", "stats", "moments")
-READ_OUTS = (*POOLINGS, "layers")
+LAYERED = ("layers", "steps")
+READ_OUTS = (*POOLINGS, *LAYERED)
 """How an embedding is made: of an encoder's tokens, or of all its layers."""
 DIRECTIONS = 32
 """Along so many directions tokens are compared by `moments`."""
 
 
 def read_out(encoder: Encoder, x: Tensor, valid: Tensor, kind: str) -> Tensor:
-    """Encode a signal of any length and pool to one vector: its tokens, or all `layers`."""
-    if kind == "layers":
-        return pool_layers(encoder.layered(x, valid))
+    """Encode a signal of any length and pool to one vector: its tokens, or all its layers."""
+    if kind in LAYERED:
+        return pool_layers(encoder.layered(x, valid), kind)
     return pool(encoder.pieces(x, valid), kind)
 
 
 def read_out_size(encoder: Encoder, kind: str) -> int:
     """Count the values of what is read out."""
-    if kind == "layers":
+    if kind in LAYERED:
         before = sum(width for width, _ in encoder.profile[:-1])
-        return pooled_size(encoder.width, "moments") + before
+        steps = (kind == "steps") * (before + encoder.width)
+        return pooled_size(encoder.width, "moments") + before + steps
     return pooled_size(encoder.width, kind)
 
 
@@ -44,7 +46,7 @@ def pooled_size(width: int, kind: str) -> int:
 def learnt(kind: str) -> str:
     """Say how a loss pools: covariances and earlier layers are only for reading out, no weight
     depends on them."""
-    return "stats" if kind in ("moments", "layers") else kind
+    return "stats" if kind in ("moments", *LAYERED) else kind
 
 
 class Part(NamedTuple):
@@ -71,20 +73,48 @@ def pool(pieces: Iterable[Tokens], kind: str) -> Tensor:
     return torch.cat(_summary([_part(tokens, kind) for tokens in pieces], kind), dim=1)
 
 
-def pool_layers(pieces: Iterable[Sequence[Tokens]]) -> Tensor:
+def pool_layers(pieces: Iterable[Sequence[Tokens]], kind: str) -> Tensor:
     """`moments` of the last layer, then the standard deviation of each one before it.
 
-    Means of earlier layers say little more, and cost those who have few labels.
+    Means of earlier layers say little more, and cost those who have few labels. `steps` adds how
+    far the tokens of every layer, the last one too, move from one to the next.
     """
-    parts = [
-        (*(_part(tokens, "stats") for tokens in before), _part(last, "moments"))
-        for *before, last in pieces
-    ]
-    *before, last = zip(*parts, strict=True)
-    found = _summary(last, "moments")
-    for layer in before:
-        found.append(_summary(layer, "stats")[1])
+    parts, walks = [], list[Walk]()
+    for layers in pieces:
+        *before, last = layers
+        parts.append((*(_part(tokens, "stats") for tokens in before), _part(last, "moments")))
+        walks = walks or [Walk() for _ in layers if kind == "steps"]
+        for walk, tokens in zip(walks, layers, strict=False):
+            walk.add(tokens)
+    *earlier, final = zip(*parts, strict=True)
+    found = _summary(final, "moments")
+    found += [_summary(layer, "stats")[1] for layer in earlier]
+    found += [walk.mean() for walk in walks]
     return torch.cat(found, dim=1)
+
+
+class Walk:
+    """How far the tokens of a layer move from one to the next, from piece to piece as well."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = torch.zeros(()), torch.zeros(())
+        self._end: Tokens | None = None
+
+    def add(self, tokens: Tokens) -> None:
+        """Go on with the next piece."""
+        values, valid = in_full(tokens.values), tokens.valid
+        if self._end is not None:
+            values = torch.cat([self._end.values, values], dim=1)
+            valid = torch.cat([self._end.valid, valid], dim=1)
+        both = (valid[:, 1:] & valid[:, :-1]).unsqueeze(-1)
+        steps = (values[:, 1:] - values[:, :-1]).abs()
+        self._sum = self._sum.to(values.device) + (steps * both).sum(1)
+        self._count = self._count.to(values.device) + both.sum(1)
+        self._end = Tokens(values[:, -1:], valid[:, -1:])
+
+    def mean(self) -> Tensor:
+        """Mean absolute difference of neighbours that are both valid (B, D); 0 where none are."""
+        return self._sum / self._count.clamp(min=1)
 
 
 def _summary(parts: Sequence[Part], kind: str) -> list[Tensor]:

@@ -37,8 +37,8 @@ class Cmsc(Method):
     encoder: `resnet` (He's 3-4-6-3 bottlenecks) or `local`, NERULA's.
     widths: of the ResNet's four stages; 64,128,256,512 is ResNet-50.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and the deviation of what every earlier layer gives).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), `layers`
+        (and the deviation of what every earlier layer gives) or `steps` (and how far tokens move).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -99,8 +99,8 @@ class Nerula(Method):
     recon_weight: weight of L_recon.
     both_views: rebuild the signal from both views; the paper, from one.
     huber_delta: where the Huber loss turns from squares to distances, in the encoder's units.
-    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and the deviation of what every earlier layer gives).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), `layers`
+        (and the deviation of what every earlier layer gives) or `steps` (and how far tokens move).
     normalise: `none` leaves mV; `scale` takes out the mean of what is visible and divides by
         `unit` mV; `instance` divides by its standard deviation and gives that as another lead.
     encoder: `local`, masked convolutions and windowed attention, or `resnet`.

@@ -141,8 +141,8 @@ class Supervised(Predictor):
     encoder: `resnet` or `local`, NERULA's.
     widths: of the ResNet's four stages.
     norm: of the ResNet, `batch` or `position`.
-    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and the deviation of what every earlier layer gives).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), `layers`
+        (and the deviation of what every earlier layer gives) or `steps` (and how far tokens move).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nerula.bounds import COUNT, Count, Number, Part, Positive, divides, one_of
 from nerula.encoders import Tokens
-from nerula.encoders.pool import READ_OUTS, learnt, pool, pool_layers
+from nerula.encoders.pool import LAYERED, READ_OUTS, learnt, pool, pool_layers
 from nerula.encoders.scale import SCALINGS, Scaled, inputs, scale
 from nerula.encoders.transformer import TransformerBlock, sinusoids
 from nerula.loss import effective_rank, masked_mse, spread
@@ -43,8 +43,8 @@ class Timae(Method):
     heads: of the attention.
     decoder_width: of the decoder's tokens.
     decoder_depth: blocks of the decoder.
-    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and the deviation of what every earlier layer gives).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), `layers`
+        (and the deviation of what every earlier layer gives) or `steps` (and how far tokens move).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -106,8 +106,8 @@ class Timae(Method):
 
     def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
         scaled = scale(x, valid, self.normalise, self.unit)
-        if pooling == "layers":
-            return pool_layers(self._layers(*piece) for piece in _pieces(scaled))
+        if pooling in LAYERED:
+            return pool_layers((self._layers(*piece) for piece in _pieces(scaled)), pooling)
         return pool((self._whole(*piece) for piece in _pieces(scaled)), pooling)
 
     def decode(self, x: Tensor, valid: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from nerula.bounds import (
     divides,
     one_of,
 )
-from nerula.encoders.pool import READ_OUTS, learnt, pool, pool_layers
+from nerula.encoders.pool import LAYERED, READ_OUTS, learnt, pool, pool_layers
 from nerula.encoders.quantiser import Quantised, Quantiser
 from nerula.encoders.scale import SCALINGS, inputs, scale
 from nerula.encoders.wav2vec import NORMS, Wav2Vec
@@ -86,8 +86,8 @@ class W2vCmscRlm(Method):
     kernel_groups: parts of that convolution.
     post: normalise after each sum, as the released code does, not before.
     dropout: in the transformer, from torch's own random numbers.
-    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), or `layers`
-        (and the deviation of what every earlier layer gives).
+    pooling: `mean`, `stats` (mean, deviation, maximum), `moments` (and covariances), `layers`
+        (and the deviation of what every earlier layer gives) or `steps` (and how far tokens move).
     normalise: `none` leaves mV, `scale` divides by `unit` mV, `instance` by the deviation.
     """
 
@@ -215,8 +215,8 @@ class W2vCmscRlm(Method):
     def _read_out(self, x: Tensor, valid: Tensor, pooling: str) -> Tensor:
         scaled = scale(x, valid, self.normalise, self.unit)
         pieces = self._pieces(scaled.x, scaled.visible)
-        if pooling == "layers":
-            return pool_layers(self.encoder.layers(*piece) for piece in pieces)
+        if pooling in LAYERED:
+            return pool_layers((self.encoder.layers(*piece) for piece in pieces), pooling)
         return pool((self.encoder(*piece) for piece in pieces), pooling)
 
     def _pieces(self, x: Tensor, visible: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

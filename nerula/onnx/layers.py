@@ -231,13 +231,23 @@ def pooled(g: Graph, values: Value, seen: Value, kind: str, width: int) -> Value
     return _flat(g, g.op("Concat", *parts, axis=2))
 
 
-def pooled_layers(g: Graph, layers: Sequence[tuple[Value, Value]], width: int) -> Value:
+def pooled_layers(g: Graph, layers: Sequence[tuple[Value, Value]], width: int, kind: str) -> Value:
     """`nerula.encoders.pool.pool_layers` of values and `seen` of each layer."""
     *before, last = layers
     parts = [pooled(g, *last, "moments", width)]
     parts += [_flat(g, _spread(g, *layer).deviation) for layer in before]
+    if kind == "steps":
+        parts += [_steps(g, *layer) for layer in layers]
     joined: Value = g.op("Concat", *parts, axis=1)
     return joined
+
+
+def _steps(g: Graph, values: Value, seen: Value) -> Value:
+    """Mean absolute difference of neighbours that are both seen (B, width)."""
+    both = g.op("Mul", g.part(seen, 1, 1), g.part(seen, 1, 0, -1))
+    moved = g.op("Abs", g.op("Sub", g.part(values, 1, 1), g.part(values, 1, 0, -1)))
+    count = g.op("Max", g.sum(both, 1), g.constant(1.0))
+    return _flat(g, g.op("Div", g.sum(g.op("Mul", moved, both), 1), count))
 
 
 class Spread(NamedTuple):

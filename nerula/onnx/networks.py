@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nerula.encoders.attention import block_length
 from nerula.encoders.backbone import Backbone
 from nerula.encoders.local import Block, LocalEncoder, Stem
+from nerula.encoders.pool import LAYERED
 from nerula.encoders.resnet import Bottleneck, ResNet
 from nerula.encoders.wav2vec import Wav2Vec
 from nerula.errors import UsageError
@@ -53,8 +54,8 @@ def embedding(g: Graph, method: Method, signal: Value) -> Value:
     layers = ENCODERS[type(encoder)](
         g, encoder, scaled(g, measured(g, signal), holder.normalise, holder.unit)
     )
-    if holder.pooling == "layers":
-        z = pooled_layers(g, layers, encoder.width)
+    if holder.pooling in LAYERED:
+        z = pooled_layers(g, layers, encoder.width, holder.pooling)
     else:
         z = pooled(g, *layers[-1], holder.pooling, encoder.width)
     return unit_length(g, z) if isinstance(own, Backbone) and own.directions else z
