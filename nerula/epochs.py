@@ -1,7 +1,7 @@
 """Epochs: which one of a training on labels is kept, and who hears of them while it goes on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -48,6 +48,18 @@ class Epochs:
         """Compute the error now and then, and after the last epoch."""
         looked = len(self._rows) and (not epoch % self._every or epoch == self._count)
         self._tell(epoch, self._look(epoch) if looked else None)
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """What a checkpoint has to hold: every look, and the best weights until then."""
+        looks = torch.tensor(self.checks, dtype=torch.float64).reshape(-1, 2)
+        return {"checks": looks, **{f"best/{name}": one for name, one in self._weights.items()}}
+
+    def take(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what a checkpoint held."""
+        looks = tensors["checks"].tolist()
+        self.checks = [Check(int(epoch), error) for epoch, error in looks]
+        best = {name: one for name, one in tensors.items() if name.startswith("best/")}
+        self._weights = {name.removeprefix("best/"): one for name, one in best.items()}
 
     def restore(self) -> int:
         """Load the best weights; return their epoch."""

@@ -9,8 +9,10 @@ fitted. From scratch is the same with a method that has not been trained.
 import math
 import time
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from nerula.methods.recogniser import Recogniser
 from nerula.methods.supervised import KINDS, Predictor
 from nerula.model import Model
 from nerula.options import Options
+from nerula.run import Run, digest
 from nerula.store import Store
 from nerula.train import train
 from nerula.tuned import Finetuned, Rows, body_of, learnable
@@ -74,6 +77,7 @@ def finetune(
     precision: str = "auto",
     threads: int = 0,
     told: Told | None = None,
+    run: Path | str | None = None,
 ) -> Finetuned:
     """Train a model, or a method that knows nothing yet, on the targets of a store's rows.
 
@@ -112,6 +116,8 @@ def finetune(
     told
         Called when it begins and after each epoch: how many have passed, of how many, and the
         error of what chooses, where that was looked at.
+    run
+        A folder for checkpoints: after an interruption the same call goes on from there.
     """
     body, contract, length = _body(model, store, window, frozen=frozen)
     given = _checked(store, rows, targets, kind, outputs)
@@ -177,9 +183,33 @@ def finetune(
         leads=planned(store, contract.leads, only, any_leads=body.any_leads),
         labelled=Labelled(chosen, labels),
     )
-    done = train(learner, batches, options, bf16=machine.bf16, after_epoch=passing.ended)
+    asked = {
+        "start": digest(learner.state_dict()),
+        "recipe": RECIPE,
+        "store": {"path": str(store.path), "digest": store.digest},
+        "fitted": _named((chosen, labels)),
+        "chooses": _named(chooses),
+        "kind": kind,
+        "leads": list(only),
+        "lead_chance": lead_chance,
+        "paces": learner.paces,
+        "options": asdict(options),
+        "bf16": machine.bf16,
+    }
+    with nullcontext() if run is None else Run(Path(run), asked) as record:
+        done = train(
+            learner,
+            batches,
+            options,
+            None if record is None else record.folder,
+            bf16=machine.bf16,
+            run=record,
+            after_epoch=passing.ended,
+            beside=passing,
+        )
     if done < batches.steps:
         raise KeyboardInterrupt
+    seconds = time.monotonic() - began if record is None else record.state["seconds"]
     learner.eval()
     epoch, start = passing.restore(), model if isinstance(model, Model) else None
     training = {
@@ -188,7 +218,7 @@ def finetune(
         "command": typed(),
         "options": asdict(options),
         "machine": machine.facts(),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(seconds, 1),
         "steps": done,
         "labels": {
             "kind": kind,
@@ -275,6 +305,12 @@ def _body(
     if body.needs.leads != len(held.leads):
         raise UsageError(f"The method has {body.needs.leads} leads, the store {len(held.leads)}.")
     return body, held, round(window * held.rate)
+
+
+def _named(examples: Examples) -> str:
+    """A digest of rows and their targets."""
+    rows, targets = map(torch.as_tensor, examples)
+    return digest({"rows": rows, "targets": targets})
 
 
 def _before(start: Model | None) -> Mapping[str, Any]:

@@ -156,7 +156,8 @@ def digest(tensors: Mapping[str, "Tensor"]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.reshape(-1).view(dtype=_bytes()).numpy().data)
+        if tensor.numel():
+            found.update(tensor.reshape(-1).view(dtype=_bytes()).numpy().data)
     return found.hexdigest()
 
 

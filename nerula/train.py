@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +39,16 @@ Show = Callable[[list[dict[str, Any]]], None]
 """What shows the newest lines of metrics.jsonl to a person."""
 
 
+class Beside(Protocol):
+    """What goes on beside a training and is part of its checkpoints."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All that it has to remember."""
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what it remembered."""
+
+
 def train(
     method: Method,
     batches: Batches,
@@ -50,15 +60,16 @@ def train(
     run: Run | None = None,
     show: Show | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    beside: Beside | None = None,
 ) -> int:
     """Train `method` to the end, or until somebody says stop; return the steps that are done.
 
     `folder` holds the checkpoints to continue from; `run` writes them, on the first rank only.
-    `after_epoch` is told how many epochs have passed.
+    `after_epoch` is told how many epochs have passed; a checkpoint holds what is `beside`, too.
     """
     device, steps = batches.device, batches.steps
     optimiser = _optimiser(method, options)
-    step = _restore(folder, method, optimiser) if folder else 0
+    step = _restore(folder, method, optimiser, beside) if folder else 0
     ranks.agree(step, device)
     journal = Journal(run, batches, step, show)
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
@@ -97,31 +108,37 @@ def train(
                 with journal.paused(norm):
                     watched = _probe(method, batches, bf16)
             journal.add(step, rate, norm, parts, watched)
+            if ended and after_epoch is not None:
+                after_epoch(step // batches.per_epoch)
             due = time.monotonic() - saved > 60 * options.checkpoint_minutes
             if options.checkpoint_steps:
                 due = step % options.checkpoint_steps == 0
             if run is not None and (due or told or step == steps):
                 journal.flush()  # first, because it refuses what is not a number
-                run.save(step, state(method, optimiser))
+                run.save(step, state(method, optimiser, beside))
                 saved, kept = time.monotonic(), step
-            if ended and after_epoch is not None:
-                after_epoch(step // batches.per_epoch)
     journal.flush()
     if run is not None and kept < step:  # told to stop behind the last step's checkpoint
-        run.save(step, state(method, optimiser))
+        run.save(step, state(method, optimiser, beside))
     return step
 
 
-def state(method: Method, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def state(
+    method: Method, optimiser: torch.optim.Optimizer, beside: Beside | None = None
+) -> dict[str, Tensor]:
     """Everything that a checkpoint holds, by name."""
     found = {f"method/{name}": tensor for name, tensor in method.state_dict().items()}
     for name, parameter in method.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
             found[f"optimiser/{name}/{key}"] = value
+    if beside is not None:
+        found |= {f"beside/{name}": tensor for name, tensor in beside.tensors().items()}
     return found
 
 
-def _restore(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> int:
+def _restore(
+    folder: Path, method: Method, optimiser: torch.optim.Optimizer, beside: Beside | None
+) -> int:
     """Continue from the newest checkpoint in `folder`, if there is one; return its step."""
     checkpoint = newest(folder)
     if checkpoint is None:
@@ -140,6 +157,8 @@ def _restore(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> 
         if kept:
             moments[numbers[id(parameter)]] = kept
     optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    if beside is not None:
+        beside.take({name[7:]: one for name, one in tensors.items() if name.startswith("beside/")})
     return step
 
 

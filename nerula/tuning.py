@@ -1,10 +1,12 @@
 """Tuning: the fine-tuned networks of a task, each trained once and kept beside the embeddings.
 
 So what is judged with other leads, or is asked again after an interruption, is not trained again.
+While one learns, its checkpoints lie there too.
 """
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,8 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
     if (place / HEAD).exists():
         held = tuned.load(place, method=type(ground.model.method))
         return replace(held, validated=np.array(held.about["validated"], np.int64))
+    keeps = ground.model.config is not None  # else nothing says how to build the network again
+    run = place.with_name(f"{place.name}.run")
     trained = finetune.finetune(
         ground.model,
         ground.store,
@@ -60,10 +64,12 @@ def tuned_on(ground: Ground, split: Split, draw: int) -> "Finetuned":
         people=people,
         choose=None if chooses is None else (chooses, ground.target[chooses]),
         told=ground.ways.told,
+        run=run if keeps else None,
         **how,
     )
-    if ground.model.config is not None:
+    if keeps:
         trained.save(place, task.answers, {"validated": trained.validated.tolist()})
+        shutil.rmtree(run, ignore_errors=True)
     return trained
 
 

@@ -1,6 +1,8 @@
 """Fine-tuning: labels are learned, subjects are apart, mistakes are refused in words."""
 
 import io
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -305,10 +307,10 @@ def test_earlier_layers_are_read_out_of_what_stays_as_it_is(
     assert model.learner.head.in_features == values < size + frozen
     kept = bundle.load(model.save(tmp_path / "kept"))
     assert kept.config is not None
-    assert kept.config.arguments["pooling"] == ("layers" if frozen else "stats")
+    assert kept.config.arguments["pooling"] == ("steps" if frozen else "stats")
     again = load(tmp_path / "kept").predict(beats, TEST)
     assert np.allclose(again, model.predict(beats, TEST), atol=1e-5)
-    assert start.method.pooling == "layers"
+    assert start.method.pooling == "steps"
 
 
 def test_what_cannot_be_saved_is_refused_in_words(
@@ -424,3 +426,31 @@ def test_the_head_begins_with_the_shares_of_what_it_learns(kind: str) -> None:
     learner.start_from(_shares(given, kind, 3))
     said = learner.eval().predict(torch.randn(2, 1, 64), torch.ones(2, 1, 64, dtype=torch.bool))
     assert said[0].tolist() == pytest.approx([0.9, 0.09, 0.01], abs=0.01)
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+def test_a_tuning_that_was_interrupted_goes_on_where_it_was(
+    beats: Store, tmp_path: Path, stopped: int
+) -> None:
+    def stop(epoch: int, _: int, error: float | None) -> None:
+        assert error is not None or not epoch
+        if epoch == stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = tuned(beats)
+    assert whole.epoch > 1
+    with pytest.raises(KeyboardInterrupt):
+        tuned(beats, told=stop, run=tmp_path / "run")
+    heard: list[int] = []
+    again = tuned(beats, told=lambda epoch, *_: heard.append(epoch), run=tmp_path / "run")
+    assert heard == [0, *range(stopped + 1, len(whole.checks) + 1)]
+    assert again.checks == whole.checks
+    assert again.epoch == whole.epoch
+    for one, other in zip(
+        whole.learner.state_dict().values(), again.learner.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other)
+    finished = tuned(beats, run=tmp_path / "run")  # nothing is left to do
+    assert np.array_equal(finished.predict(beats, TEST), whole.predict(beats, TEST))
+    with pytest.raises(UsageError, match=r"fitted: .* in the run"):
+        tuned(beats, 1 - FAST[TRAIN], run=tmp_path / "run")

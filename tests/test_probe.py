@@ -1,7 +1,9 @@
 """From a model and data to a result: nothing of the test side gets in, nothing is made up."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -493,7 +495,12 @@ def test_the_whole_network_is_trained_on_demand_and_once(
     mine = tiny(tmp_path / "m")
     assert Ways(finetune=True).asked(find("age")) == (*find("age").probes, "finetuned")
     ways = replace(FAST, probes=("finetuned",), labels=(0.1,), draws=1)
+    stop = replace(ways, told=lambda epoch, *_: epoch and os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        next(evaluate(mine, find("infarction-norm"), store, cache, stop))
+    assert [*cache.glob("tuned-infarction-norm-*.run/checkpoints/step-*")]
     (result,) = evaluate(mine, find("infarction-norm"), store, cache, ways)
+    assert not [*cache.glob("*.run")]
     with monkeypatch.context() as patch:
         patch.setattr("nerula.finetune.finetune", None)  # what is kept is not trained again
         (again,) = evaluate(mine, find("infarction-norm"), store, cache, ways)
