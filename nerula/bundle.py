@@ -136,7 +136,7 @@ def save(
         dimensions=len(z),
         tensors=digest(tensors),
         each=digests(tensors),
-        fingerprint=tuple(float(value) for value in z),
+        fingerprint=tuple(float(str(value)) for value in z),  # as few digits as float32 has
         training=dict(training),
         nerula=__version__,
     )

@@ -79,7 +79,8 @@ def _probe(ground: Ground, probe: str) -> Iterator[Result]:
             chance.append(ground.judged(_blind(ground, split), split.test, None))
         for gap, judged in cases.items():
             way = {"probe": probe, "labels": share, "gap": gap.share, "filling": gap.filling}
-            found = ground.result(way, judged, chance, fits)
+            grid = first.grid if first else ()
+            found = ground.result(way, judged, chance, fits, grid)
             yield replace(found, fitted=first if gap is WHOLE and task.votes == 1 else None)
 
 

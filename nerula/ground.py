@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerula import __version__, guards, judgement, probes
+from nerula import __version__, guards, judgement
 from nerula.blend import BLENDED, PLAIN
 from nerula.bootstrap import CONFIDENCE, RESAMPLES, SEED, Judged
 from nerula.bounds import Count, Number, check
@@ -176,10 +176,10 @@ class Ground:
         judged: Sequence[Judged],
         chance: Sequence[Judged] | None,
         fits: list[dict[str, Any]],
+        grid: Sequence[Mapping[str, Any]] = (),
     ) -> Result:
         """The document. docs/tasks.md explains every key."""
         task, model, ways = self.task, self.model, self.ways
-        grid = probes.GRIDS.get((way["probe"], task.kind), ())
         counted = np.unique(np.concatenate([run.row for run in judged]))
         document = {
             "format": FORMAT,

@@ -114,9 +114,9 @@ class Model:
         >>> x, rate = nerula.ecg()  # (1000,) mV
         >>> model = nerula.load("nerula-small")
         >>> model.embed(x, rate).shape
-        (1520,)
+        (2256,)
         >>> model.embed([x, x[:700]], rate=250, lead="I").shape
-        (2, 1520)
+        (2, 2256)
         """
         recordings, many = given.recordings(
             signal, rate, lead=lead, unit=unit, valid=valid, leads=leads
@@ -142,7 +142,7 @@ class Model:
         >>> x, rate = nerula.ecg()
         >>> z, share = nerula.load("nerula-small").embed_windows(np.tile(x, 6), rate)
         >>> z.shape, share.shape
-        ((6, 1520), (6,))
+        ((6, 2256), (6,))
         """
         recording = given.one(
             "embed_windows", signal, rate, lead=lead, unit=unit, valid=valid, leads=leads

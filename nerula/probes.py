@@ -6,7 +6,7 @@ fifth of the training subjects takes their place, and the last fit is on all of 
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ MATRIX_ROWS = 20_000
 """Rows at most whose kernel matrix is computed at once, 3.2 GB; the SVC of more takes longer."""
 NEWTON_VALUES = 2000
 """Values at most for which a step of Newton's, with all second derivatives, pays."""
+WIDE = 1000
+"""With more values than this the penalty decides more, and is chosen in finer steps."""
 QUICK = ("logistic", "ridge", "mlp", "ensemble")
 TREES, CANDIDATE_TREES = 200, 100
 STEPS, LEAST_EPOCHS, MOST_EPOCHS, _BATCH = 1500, 20, 300, 200
@@ -89,6 +91,8 @@ class Fitted:
     margins: Any = None
     """Turns an SVC's margins into probabilities."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    grid: Sequence[Mapping[str, Any]] = ()
+    """What was chosen from."""
     held: Answers | None = None
     """Answers for rows of the training side that the probe was not fitted on."""
 
@@ -159,6 +163,8 @@ def fit(
         rest, held = _carved(question, train, seed)
         carved = True
     grid = GRIDS[probe, question.kind]
+    if train.z.shape[1] > WIDE:
+        grid += FINER.get((probe, question.kind), ())
     few = rest
     quick = probe in QUICK and question.kind != "labels"
     if len(rest) > CANDIDATE_ROWS and not quick:
@@ -177,7 +183,7 @@ def fit(
         margins = fitted.margins
         fitted = _fitted(probe, question, train, best, seed)
         fitted.margins = margins
-    fitted.chosen, fitted.held = best, answers
+    fitted.chosen, fitted.grid, fitted.held = best, grid, answers
     return fitted
 
 
@@ -382,3 +388,9 @@ GRIDS: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
 }
 """What hyper-parameters are chosen from, by probe and kind of question. An SVC's gamma is divided
 by the number of values in an embedding."""
+FINER: dict[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
+    ("logistic", "classes"): _grid(C=(0.01, 0.001), class_weight=_WEIGHTS),
+    ("logistic", "labels"): _grid(C=(0.01, 0.001)),
+    ("ridge", "values"): _grid(alpha=(300.0, 3000.0)),
+}
+"""What is tried beside these of a `WIDE` embedding."""

@@ -111,7 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "method",
         "methods",
     }
-    | {"model", "options", "store", "train", "tuned", "typed"},
+    | {"model", "options", "run", "store", "train", "tuned", "typed"},
     "tuning": {"features", "finetune", "ground", "schema", "tasks", "tuned"},
     "challenge_score": set(),
     "tasks": GROUND | {"store", "challenge_score"},

@@ -163,7 +163,7 @@ def test_all_rows_are_read_out_alike_unless_it_is_said_otherwise() -> None:
         for name, row in rows.ROWS.items()
         if not row.many
     }
-    assert pooling("w2v") == "layers"  # of several leads: its own
+    assert pooling("w2v") == "steps"  # of several leads: its own
     for name in ("nerula", "byol", "supervised"):
         assert pooling(name, "*.pooling=mean") == "mean"
     assert pooling("nerula", "*.pooling=mean", "nerula.pooling=moments") == "moments"

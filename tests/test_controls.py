@@ -225,7 +225,7 @@ def test_hand_made_statistics_know_the_rate_of_the_store(tmp_path: Path) -> None
 
 def test_any_method_without_epochs_is_its_own_control(store: Path, tmp_path: Path) -> None:
     assert pretrain("nerula", store, tmp_path / "run", epochs=0, **QUICK) == 0
-    assert nerula.load(tmp_path / "run").embed(sample.load().x[0, 0], 100).shape == (1520,)
+    assert nerula.load(tmp_path / "run").embed(sample.load().x[0, 0], 100).shape == (2256,)
 
 
 def test_cmsc_trains_on_recordings_of_ten_seconds(store: Path, tmp_path: Path) -> None:

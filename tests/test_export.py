@@ -193,7 +193,7 @@ def bundled() -> Model:
 
 @pytest.fixture(scope="module")
 def file(bundled: Model) -> onnx.ModelProto:
-    return build(bundled, 1520)
+    return build(bundled, 2256)
 
 
 def test_the_bundled_model_is_one_small_file_of_standard_operations(
@@ -201,7 +201,7 @@ def test_the_bundled_model_is_one_small_file_of_standard_operations(
 ) -> None:
     content = file.SerializeToString()
     assert len(content) <= 4_000_000
-    assert content == build(bundled, 1520).SerializeToString()
+    assert content == build(bundled, 2256).SerializeToString()
     assert [(one.domain, one.version) for one in file.opset_import] == [("", OPSET)]
     assert {node.domain for node in file.graph.node} == {""}
     outside = onnx.TensorProto.EXTERNAL
@@ -210,7 +210,7 @@ def test_the_bundled_model_is_one_small_file_of_standard_operations(
         one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
         for one in (*file.graph.input, *file.graph.output)
     }
-    assert shapes == {"signal": ["batch", 1, "time"], "embedding": ["batch", 1520]}
+    assert shapes == {"signal": ["batch", 1, "time"], "embedding": ["batch", 2256]}
 
 
 def test_the_file_agrees_with_embed_as_a_user_calls_it(
@@ -252,7 +252,7 @@ def test_a_linear_probe_is_the_second_output(name: str, bundled: Model) -> None:
     answers, rows, columns = CLASSES[name]
     probe = linear(bundled, "classes", answers, rows, columns)
     x = sample.load().x[:50]
-    content = build(bundled, 1520, probe).SerializeToString()
+    content = build(bundled, 2256, probe).SerializeToString()
     found = outputs(session(content), x)
     expected = probe.probabilities(bundled.embed(x[:, 0], rate=100))
     assert found["probabilities"].shape == (50, len(answers))
@@ -263,7 +263,7 @@ def test_a_linear_probe_is_the_second_output(name: str, bundled: Model) -> None:
 def test_labels_are_probabilities_of_their_own(bundled: Model) -> None:
     labels = linear(bundled, "labels", ("a", "b"), 2, [0, 1])
     x = sample.load().x[:20]
-    found = outputs(session(build(bundled, 1520, labels).SerializeToString()), x)["probabilities"]
+    found = outputs(session(build(bundled, 2256, labels).SerializeToString()), x)["probabilities"]
     expected = labels.probabilities(bundled.embed(x[:, 0], rate=100))
     assert np.abs(found - expected).max() <= 1e-4
 
@@ -305,7 +305,7 @@ class Trained:
 @pytest.mark.parametrize("probe", ["ridge", "mlp", "ensemble"])
 def test_values_are_an_output_in_their_own_unit(probe: str, trained: Trained) -> None:
     given = trained("values", probe)
-    content = build(trained.model, 1520, given).SerializeToString()
+    content = build(trained.model, 2256, given).SerializeToString()
     found = outputs(session(content), trained.x)
     assert set(found) == {"embedding", "values"}
     assert found["values"].shape == (len(trained.x), 1)
@@ -320,7 +320,7 @@ def test_values_are_an_output_in_their_own_unit(probe: str, trained: Trained) ->
 @pytest.mark.parametrize("kind", ["classes", "labels"])
 def test_networks_are_probabilities(kind: str, probe: str, trained: Trained) -> None:
     given = trained(kind, probe)
-    found = outputs(session(build(trained.model, 1520, given).SerializeToString()), trained.x)
+    found = outputs(session(build(trained.model, 2256, given).SerializeToString()), trained.x)
     expected = given.probabilities(trained.z)
     assert np.abs(found["probabilities"] - expected).max() <= 1e-4
     assert expected.std(0).max() > 0.05
@@ -329,7 +329,7 @@ def test_networks_are_probabilities(kind: str, probe: str, trained: Trained) -> 
 @pytest.mark.parametrize("probe", ["svc", "forest"])
 def test_what_is_no_matrix_is_refused_by_name(probe: str, trained: Trained) -> None:
     with pytest.raises(UsageError, match="does not go into the file"):
-        build(trained.model, 1520, trained("classes", probe))
+        build(trained.model, 2256, trained("classes", probe))
 
 
 def test_rounding_says_what_becomes_of_the_probe(trained: Trained) -> None:
@@ -337,7 +337,7 @@ def test_rounding_says_what_becomes_of_the_probe(trained: Trained) -> None:
     of = verify.Trial(trained.x, trained.z, unknown > 0, unknown, *(unknown.astype(int),) * 2)
     for kind, decides in (("classes", True), ("values", False)):
         given = trained(kind, "ensemble")
-        file = build(trained.model, 1520, given)
+        file = build(trained.model, 2256, given)
         same = outputs(session(file.SerializeToString()), of.signal)
         rounded = outputs(session(quantised(file, WAYS[0]).SerializeToString()), of.signal)
         before, after = change(same, of, given), change(rounded, of, given)
@@ -359,10 +359,10 @@ def linear(
 ) -> Probe:
     rng = np.random.default_rng(0)
     arrays = {
-        "coefficients": rng.normal(0, 0.03, (rows, 1520)),
+        "coefficients": rng.normal(0, 0.03, (rows, 2256)),
         "intercepts": rng.normal(0, 0.1, rows),
-        "centre": rng.normal(0, 1, 1520),
-        "spread": rng.random(1520) + 0.5,
+        "centre": rng.normal(0, 1, 2256),
+        "spread": rng.random(2256) + 0.5,
         "columns": np.array(columns),
     }
     return Probe(kind, answers, "linear", arrays, model.identity, {"task": "none"})
@@ -489,7 +489,7 @@ def test_the_example_gives_a_model_of_many_leads_those_that_there_are(tmp_path: 
     from nerula import signal
 
     model, names = nerula.load("leads-small"), ["V2", "I", "II"]
-    content = build(model, 1872).SerializeToString()
+    content = build(model, 2832).SerializeToString()
     x = signal.resample(sample.load().x[:9, 0].reshape(3, -1), 100.0, 250.0)
     (tmp_path / "m.onnx").write_bytes(content)
     rows = "\n".join(",".join(f"{value:.6f}" for value in row) for row in x.T)

@@ -14,7 +14,7 @@ from nerula.errors import UsageError
 from nerula.estimators import Radial
 from nerula.forms import FORMS, arrays_of
 from nerula.metrics import METRICS, Answers
-from nerula.probes import MAKERS, Examples, Question, Size, fit
+from nerula.probes import GRIDS, MAKERS, Examples, Question, Size, fit
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 
@@ -196,6 +196,20 @@ def test_of_too_many_rows_the_kernel_is_computed_value_by_value(
     assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), Radial)
     monkeypatch.setattr("nerula.probes.MATRIX_ROWS", 100)
     assert isinstance(MAKERS["svc"]("classes", {"gamma": 1.0}, 0, size), SVC)
+
+
+def test_the_penalty_of_wide_embeddings_is_chosen_in_finer_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, asked = examples(), question("classes", 3, "auroc")
+    narrow = fit("logistic", asked, one, None)
+    monkeypatch.setattr("nerula.probes.WIDE", one.z.shape[1] - 1)
+    wide = fit("logistic", asked, one, None)
+    steps = {chosen["C"] for chosen in wide.grid}
+    assert steps > {chosen["C"] for chosen in narrow.grid}
+    assert steps >= {0.001, 0.003, 0.01, 0.03}
+    assert wide.chosen in wide.grid
+    assert fit("forest", asked, one, None).grid == GRIDS["forest", "classes"]
 
 
 def test_labels_of_wide_embeddings_get_the_same_answer_without_second_derivatives(

@@ -293,7 +293,7 @@ def test_embeddings_of_a_store_are_kept_beside_it(
 ) -> None:
     first = model.similar(ecg[9], 100, store.path)
     (kept,) = store.path.with_name("sample.embeddings").glob("*.npy")
-    assert np.load(kept).shape == (COUNT, 1520)
+    assert np.load(kept).shape == (COUNT, 2256)
     assert Store.open(store.path).digest == store.digest
     other = nerula.load("nerula-small")
     z = other.embed(ecg[9], 100)
@@ -337,9 +337,9 @@ def test_what_was_not_embedded_is_not_found(
     [
         ({"k": 0}, "no 0 nearest"),
         ({"k": 2.5}, "no 2.5 nearest"),
-        ({"embeddings": np.ones((3, 1520))}, "Embeddings of 150 recordings"),
+        ({"embeddings": np.ones((3, 2256))}, "Embeddings of 150 recordings"),
         ({"embeddings": np.ones((COUNT, 5))}, "Embeddings of 5 values"),
-        ({"embeddings": np.full((COUNT, 1520), np.nan)}, "no recording that could be embedded"),
+        ({"embeddings": np.full((COUNT, 2256), np.nan)}, "no recording that could be embedded"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

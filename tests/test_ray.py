@@ -159,7 +159,7 @@ def test_two_nodes_embed_the_same_bytes(cluster: str, tmp_path: Path) -> None:
     for ending in ("npy", "csv"):
         local, there = ((tmp_path / f"{one}.{ending}").read_bytes() for one in ("local", "ray"))
         assert local == there
-    assert np.load(tmp_path / "ray.npy").shape == (len(Store.open(store)), 1520)
+    assert np.load(tmp_path / "ray.npy").shape == (len(Store.open(store)), 2256)
 
 
 def test_two_nodes_check_the_same(cluster: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,7 @@ class Nerula(Method):
         recon_weight: Weight = 10.0,
         both_views: bool = False,
         huber_delta: Positive = 1.0,
-        pooling: Annotated[str, one_of(READ_OUTS)] = "layers",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "steps",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 1,

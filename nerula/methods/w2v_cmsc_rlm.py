@@ -141,7 +141,7 @@ class W2vCmscRlm(Method):
         kernel_groups: Annotated[int, COUNT, divides("width")] = 16,
         post: bool = False,
         dropout: BelowOne = 0.0,
-        pooling: Annotated[str, one_of(READ_OUTS)] = "layers",
+        pooling: Annotated[str, one_of(READ_OUTS)] = "steps",
         normalise: Annotated[str, one_of(SCALINGS)] = "scale",
         unit: Positive = 0.2,
         leads: Count = 12,
