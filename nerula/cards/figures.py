@@ -53,8 +53,9 @@ def add(folder: Path, config: Config, paths: Sequence[Path]) -> Figures:
         one = {name: document[name] for name in _KEPT if name in document}
         held[_key(one)] = one
     figures = [held[key] for key in sorted(held)]
-    content = {"format": FORMAT, "results": figures}
-    write_whole(folder / RESULTS, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    lines = ",\n".join(json.dumps(one, allow_nan=False) for one in figures)
+    content = f'{{"format": {json.dumps(FORMAT)}, "results": [\n{lines}\n]}}\n'
+    write_whole(folder / RESULTS, content)
     return figures
 
 
