@@ -76,7 +76,7 @@ def test_a_pipeline_is_searched_and_named(ecg: NDArray[np.float32]) -> None:
     assert set(search.best_params_) == {"logisticregression__C", "ecgembedder__rate"}
     assert search.predict_proba(ecg).shape == (40, 2)
     names = search.best_estimator_[:-1].get_feature_names_out()
-    assert names[[0, -1]].tolist() == ["ecgembedder0", "ecgembedder1519"]
+    assert names[[0, -1]].tolist() == ["ecgembedder0", "ecgembedder2255"]
 
 
 def test_pandas_comes_out(ecg: NDArray[np.float32]) -> None:
@@ -84,7 +84,7 @@ def test_pandas_comes_out(ecg: NDArray[np.float32]) -> None:
     frame = pandas.DataFrame(ecg, index=[f"r{row}" for row in range(len(ecg))])
     z = ECGEmbedder().set_output(transform="pandas").fit_transform(frame.rename(columns=str))
     assert z.index.tolist() == frame.index.tolist()
-    assert z.columns[-1] == "ecgembedder1519"
+    assert z.columns[-1] == "ecgembedder2255"
     assert (z.dtypes == np.float32).all()
 
 
