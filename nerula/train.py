@@ -109,18 +109,25 @@ def train(
                     watched = _probe(method, batches, bf16)
             journal.add(step, rate, norm, parts, watched)
             if ended and after_epoch is not None:
-                after_epoch(step // batches.per_epoch)
-            due = time.monotonic() - saved > 60 * options.checkpoint_minutes
-            if options.checkpoint_steps:
-                due = step % options.checkpoint_steps == 0
-            if run is not None and (due or told or step == steps):
                 journal.flush()  # first, because it refuses what is not a number
+                with journal.paused(norm):
+                    after_epoch(step // batches.per_epoch)
+            due = _due(step, saved, options)
+            if run is not None and (due or told or step == steps):
+                journal.flush()
                 run.save(step, state(method, optimiser, beside))
                 saved, kept = time.monotonic(), step
     journal.flush()
     if run is not None and kept < step:  # told to stop behind the last step's checkpoint
         run.save(step, state(method, optimiser, beside))
     return step
+
+
+def _due(step: int, saved: float, options: Options) -> bool:
+    """Whether it is time for a checkpoint."""
+    if options.checkpoint_steps:
+        return step % options.checkpoint_steps == 0
+    return time.monotonic() - saved > 60 * options.checkpoint_minutes
 
 
 def state(
